@@ -1,0 +1,1 @@
+"""The language both ends speak, and the sync engine without I/O. Imports nothing of ours."""

@@ -1,0 +1,89 @@
+"""Deterministic CBOR (RFC 8949 §4.2.1), the subset that signed bytes use: integers, byte strings, arrays.
+
+Our own two functions, because signed content needs a decoder that has exactly one spelling for each value and no
+way to surprise: no tags, maps, text, floats or indefinite lengths, shortest heads only, nothing behind the end,
+bounded depth. ``docs/adr/0002-own-cbor-subset.md`` has the reasons; a test holds it against a public encoder.
+"""
+
+from collections.abc import Sequence
+
+from sync.refusals import Refusal
+
+Value = int | bytes | Sequence["Value"]
+
+DEPTH_MAX = 4
+_UINT64_MAX = 2**64 - 1
+_UINT, _NINT, _BYTES, _ARRAY = 0, 1, 2, 4
+
+
+def encode(value: Value) -> bytes:
+    """Encode an integer (−2^64 … 2^64 − 1), a byte string or a nested sequence of these."""
+    if isinstance(value, bytes):
+        return _head(_BYTES, len(value)) + value
+    if isinstance(value, int):
+        return _head(_UINT, value) if value >= 0 else _head(_NINT, -1 - value)
+    return _head(_ARRAY, len(value)) + b"".join(map(encode, value))
+
+
+def decode(data: bytes) -> Value | Refusal:
+    """Decode exactly one value that fills ``data``; arrays come back as tuples.
+
+    Refuses: ``truncated``, ``trailing_bytes``, ``non_canonical`` (a head longer than needed), ``forbidden_cbor``
+    (any other type, or nesting below ``DEPTH_MAX``). The caller bounds the size of ``data`` beforehand.
+    """
+    try:
+        value, end = _decode_at(data, 0, DEPTH_MAX)
+    except _MalformedError as error:
+        return error.refusal
+    return value if end == len(data) else Refusal.TRAILING_BYTES
+
+
+class _MalformedError(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+
+
+def _head(major: int, argument: int) -> bytes:
+    if argument < 24:
+        return bytes((major << 5 | argument,))
+    for code, size in ((24, 1), (25, 2), (26, 4), (27, 8)):
+        if argument < 1 << (8 * size):
+            return bytes((major << 5 | code,)) + argument.to_bytes(size, "big")
+    raise ValueError("integer outside 64 bits")
+
+
+def _read_head(data: bytes, at: int) -> tuple[int, int, int]:
+    if at >= len(data):
+        raise _MalformedError(Refusal.TRUNCATED)
+    major, code = data[at] >> 5, data[at] & 31
+    if major not in (_UINT, _NINT, _BYTES, _ARRAY) or code > 27:
+        raise _MalformedError(Refusal.FORBIDDEN_CBOR)
+    if code < 24:
+        return major, code, at + 1
+    size = 1 << (code - 24)
+    end = at + 1 + size
+    if end > len(data):
+        raise _MalformedError(Refusal.TRUNCATED)
+    argument = int.from_bytes(data[at + 1 : end], "big")
+    if argument < (24 if size == 1 else 1 << (4 * size)):
+        raise _MalformedError(Refusal.NON_CANONICAL)
+    return major, argument, end
+
+
+def _decode_at(data: bytes, at: int, depth: int) -> tuple[Value, int]:
+    major, argument, at = _read_head(data, at)
+    if major == _UINT:
+        return argument, at
+    if major == _NINT:
+        return -1 - argument, at
+    if argument > len(data) - at:
+        raise _MalformedError(Refusal.TRUNCATED)
+    if major == _BYTES:
+        return data[at : at + argument], at + argument
+    if depth == 0:
+        raise _MalformedError(Refusal.FORBIDDEN_CBOR)
+    items: list[Value] = []
+    for _ in range(argument):
+        item, at = _decode_at(data, at, depth - 1)
+        items.append(item)
+    return tuple(items), at
