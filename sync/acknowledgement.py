@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from sync.envelope import SignedType
 from sync.ids import KeyId, TerminalId
-from sync.layout import Layout, choice, data, uint
+from sync.layout import Layout, choice, data, time_ms, uint
 from sync.message import MessageKind
 
 NONCE_SIZE = 16
@@ -52,7 +52,7 @@ HELLO = MessageKind(
         uint("acknowledged_number"),
         data("acknowledged_hash", 32),
         choice("chain_state", ChainState),
-        uint("sent_at_ms", bits=64),
+        time_ms("sent_at_ms"),
         size_max=200,
     ),
 )
@@ -97,7 +97,7 @@ ACKNOWLEDGEMENT = MessageKind(
         data("head_hash", 32),
         data("nonce", NONCE_SIZE),
         choice("status", AckStatus),
-        uint("cloud_time_ms", bits=64),
+        time_ms("cloud_time_ms"),
         size_max=120,
     ),
 )

@@ -17,12 +17,15 @@ _UINT, _NINT, _BYTES, _ARRAY = 0, 1, 2, 4
 
 
 def encode(value: Value) -> bytes:
-    """Encode an integer (−2^64 … 2^64 − 1), a byte string or a nested sequence of these."""
+    """Encode an integer (−2^64 … 2^64 − 1), a byte string, or a tuple or list of these; ``TypeError`` for all else."""
     if isinstance(value, bytes):
         return _head(_BYTES, len(value)) + value
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return _head(_UINT, value) if value >= 0 else _head(_NINT, -1 - value)
-    return _head(_ARRAY, len(value)) + b"".join(map(encode, value))
+    # Not any sequence: a bytearray would become an array of integers.
+    if isinstance(value, tuple | list):
+        return _head(_ARRAY, len(value)) + b"".join(map(encode, value))
+    raise TypeError(f"signed content holds no {type(value).__name__}")
 
 
 def decode(data: bytes) -> Value | Refusal:

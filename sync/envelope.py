@@ -29,6 +29,7 @@ class SignedType(Enum):
     GRANT = b"tillbox/1/grant"
     PAYMENT_CODE = b"tillbox/1/payment_code"
     GRANT_RETURN = b"tillbox/1/grant_return"
+    DEVICE_REQUEST = b"tillbox/1/device_request"
     PAYMENT_REQUEST = b"tillbox/1/payment_request"
     APPROVAL = b"tillbox/1/approval"
     RECEIPT = b"tillbox/1/receipt"

@@ -5,6 +5,8 @@ cannot drift apart. Every payload begins with the format version 1.
 """
 
 import itertools
+import operator
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -14,16 +16,30 @@ from sync import cbor
 from sync.refusals import Refusal
 
 FORMAT_VERSION = 1
+TIME_MS_BITS = 47
+"""Unix milliseconds up to the year 6429, which the date types of every language and database at hand can hold."""
+SAFE_BITS = 53
+"""What a JavaScript number and a signed 64-bit column hold exactly."""
+
+# Control characters, and those that show nothing or turn the direction of writing. A list of our own, because what a
+# language calls printable changes with its Unicode version, and two verifiers must never disagree.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One element of the array: its name in the dataclass, its type in words, and how it crosses the border."""
+    """One element of the array: its name in the dataclass, its type in words, and how it crosses the border.
+
+    ``size_max``: bytes that its longest value takes, head included.
+    """
 
     name: str
     describes: str
+    size_max: int
     read: Callable[[cbor.Value], Any]
     write: Callable[[Any], cbor.Value]
 
@@ -36,7 +52,12 @@ def uint(name: str, *, bits: int = 32, least: int = 0) -> Field:
             return Refusal.WRONG_SHAPE
         return value if least <= value < 1 << bits else Refusal.OUT_OF_RANGE
 
-    return Field(name, f"uint, {least} … 2^{bits} − 1", read, lambda value: int(value))
+    return Field(name, f"uint, {least} … 2^{bits} − 1", _head_size((1 << bits) - 1), read, operator.index)
+
+
+def time_ms(name: str) -> Field:
+    """Describe a moment in Unix milliseconds, UTC."""
+    return uint(name, bits=TIME_MS_BITS)
 
 
 def data(name: str, *sizes: int) -> Field:
@@ -47,7 +68,7 @@ def data(name: str, *sizes: int) -> Field:
             return Refusal.WRONG_SHAPE
         return value if len(value) in sizes else Refusal.OUT_OF_RANGE
 
-    return Field(name, f"bytes, {' or '.join(map(str, sizes))}", read, lambda value: bytes(value))
+    return Field(name, f"bytes, {' or '.join(map(str, sizes))}", _string_size(max(sizes)), read, _write_bytes)
 
 
 def blob(name: str, *, size_max: int) -> Field:
@@ -58,11 +79,11 @@ def blob(name: str, *, size_max: int) -> Field:
             return Refusal.WRONG_SHAPE
         return value if len(value) <= size_max else Refusal.OUT_OF_RANGE
 
-    return Field(name, f"bytes, 0 … {size_max}", read, lambda value: bytes(value))
+    return Field(name, f"bytes, 0 … {size_max}", _string_size(size_max), read, _write_bytes)
 
 
 def text(name: str, *, size_max: int) -> Field:
-    """Describe printable text: UTF-8 in a byte string, 1 to ``size_max`` bytes, no control characters."""
+    """Describe text for people: UTF-8 in a byte string, 1 to ``size_max`` bytes, nothing unseen in it."""
 
     def read(value: cbor.Value) -> str | Refusal:
         if not isinstance(value, bytes):
@@ -71,9 +92,10 @@ def text(name: str, *, size_max: int) -> Field:
             decoded = value.decode("utf-8")
         except UnicodeDecodeError:
             return Refusal.OUT_OF_RANGE
-        return decoded if 0 < len(value) <= size_max and decoded.isprintable() else Refusal.OUT_OF_RANGE
+        return decoded if 0 < len(value) <= size_max and not _UNSEEN.search(decoded) else Refusal.OUT_OF_RANGE
 
-    return Field(name, f"UTF-8 in bytes, 1 … {size_max}", read, lambda value: value.encode("utf-8"))
+    described = f"text, 1 … {size_max} bytes"
+    return Field(name, described, _string_size(size_max), read, lambda value: value.encode("utf-8"))
 
 
 def currency(name: str = "currency") -> Field:
@@ -85,7 +107,7 @@ def currency(name: str = "currency") -> Field:
         is_code = len(value) == 3 and value.isalpha() and value.isupper()
         return value.decode("ascii") if is_code else Refusal.OUT_OF_RANGE
 
-    return Field(name, "ISO 4217 code in bytes, 3", read, lambda value: value.encode("ascii"))
+    return Field(name, "currency, bytes, 3", _string_size(3), read, lambda value: value.encode("ascii"))
 
 
 def choice(name: str, kind: type[IntEnum]) -> Field:
@@ -98,7 +120,7 @@ def choice(name: str, kind: type[IntEnum]) -> Field:
         return members.get(value, Refusal.OUT_OF_RANGE)
 
     words = ", ".join(f"{member.value} {member.name.lower()}" for member in kind)
-    return Field(name, f"uint: {words}", read, lambda value: int(value))
+    return Field(name, f"uint: {words}", _head_size(max(members)), read, operator.index)
 
 
 def many(name: str, item: Field, *, count_max: int, is_sorted: bool = False) -> Field:
@@ -121,7 +143,8 @@ def many(name: str, item: Field, *, count_max: int, is_sorted: bool = False) -> 
 
     order = ", strictly ascending" if is_sorted else ""
     described = f"array of 0 … {count_max} × ({item.describes}){order}"
-    return Field(name, described, read, lambda value: tuple(item.write(element) for element in value))
+    size_max = _head_size(count_max) + count_max * item.size_max
+    return Field(name, described, size_max, read, lambda value: tuple(item.write(element) for element in value))
 
 
 def group(name: str, *fields: Field) -> Field:
@@ -137,18 +160,39 @@ def group(name: str, *fields: Field) -> Field:
     return Field(
         name,
         described,
+        _head_size(len(fields)) + sum(field.size_max for field in fields),
         read,
         lambda value: tuple(field.write(v) for field, v in zip(fields, value, strict=True)),
     )
 
 
+def _head_size(argument: int) -> int:
+    """Return the bytes of the CBOR head with this argument: an integer's own, a string's or array's length."""
+    return len(cbor.encode(argument))
+
+
+def _string_size(size: int) -> int:
+    return _head_size(size) + size
+
+
+def _write_bytes(value: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError(f"a byte string is wanted, not {type(value).__name__}")
+    return value
+
+
 class Layout(Generic[T]):
-    """The array layout of the dataclass ``kind``: version, then ``fields`` in this order, at most ``size_max`` bytes."""
+    """The array layout of the dataclass ``kind``: version, then ``fields`` in order, at most ``size_max`` bytes."""
 
     def __init__(self, kind: type[T], *fields: Field, size_max: int) -> None:
         self.kind = kind
         self.fields = fields
         self.size_max = size_max
+
+    @property
+    def fields_size_max(self) -> int:
+        """Bytes of the payload with every field at its longest; ``size_max`` may be less, where lists share it."""
+        return _head_size(len(self.fields) + 1) + 1 + sum(field.size_max for field in self.fields)
 
     def encode(self, value: T) -> bytes:
         """Encode; a field outside its range is a bug of ours and raises ``ValueError``."""

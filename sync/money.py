@@ -24,7 +24,9 @@ class Money:
     def __post_init__(self) -> None:
         if type(self.amount_minor) is not int:
             raise TypeError("amount_minor must be an int in minor units")
-        if len(self.currency) != 3 or not (self.currency.isascii() and self.currency.isupper()):
+        if len(self.currency) != 3 or not (
+            self.currency.isascii() and self.currency.isalpha() and self.currency.isupper()
+        ):
             raise ValueError("currency must be an ISO 4217 alphabetic code")
 
     def _same(self, other: "Money") -> None:

@@ -5,7 +5,7 @@ from enum import IntEnum
 
 from sync.envelope import SignedType
 from sync.ids import KeyId, PaymentId, TerminalId
-from sync.layout import Layout, blob, choice, currency, data, text, uint
+from sync.layout import Layout, blob, choice, currency, data, text, time_ms, uint
 from sync.message import MessageKind
 
 
@@ -42,7 +42,7 @@ ONLINE_ANSWER = MessageKind(
         text("reason", size_max=40),
         uint("amount_minor"),
         currency(),
-        uint("expires_ms", bits=64),
+        time_ms("expires_ms"),
         size_max=120,
     ),
 )
@@ -80,7 +80,7 @@ COMMAND = MessageKind(
         uint("number", least=1),
         choice("name", CommandName),
         blob("argument", size_max=256),
-        uint("expires_ms", bits=64),
+        time_ms("expires_ms"),
         size_max=320,
     ),
 )

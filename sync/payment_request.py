@@ -58,17 +58,23 @@ class ShownRequest:
         """The first 16 bytes of the request's SHA-256: what a two-way code answers."""
         return self.request.hash[:REQUEST_HASH_SIZE]
 
-    def to_text(self) -> str:
+    def encode(self) -> bytes:
+        """Return the wire bytes, at most 319."""
         parts = (self.request.signed, self.certificate.signed)
-        raw = cbor.encode(tuple(piece for signed in parts for piece in (signed.payload, signed.signature)))
-        return to_text(QrPrefix.PAYMENT_REQUEST, raw)
+        return cbor.encode(tuple(piece for signed in parts for piece in (signed.payload, signed.signature)))
+
+    def to_text(self) -> str:
+        return to_text(QrPrefix.PAYMENT_REQUEST, self.encode())
 
 
 def read_payment_request(text: str) -> ShownRequest | Refusal:
     """Parse the text strictly; nothing in it is verified yet."""
     raw = from_text(QrPrefix.PAYMENT_REQUEST, text)
-    if isinstance(raw, Refusal):
-        return raw
+    return raw if isinstance(raw, Refusal) else decode_payment_request(raw)
+
+
+def decode_payment_request(raw: bytes) -> ShownRequest | Refusal:
+    """Parse the wire bytes strictly, as they also stand in a record."""
     if len(raw) > OTHER_CODE_SIZE_MAX:
         return Refusal.OVERSIZED
     value = cbor.decode(raw)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sync.envelope import SignedType
 from sync.ids import KeyId
 from sync.keys import PublicKey
-from sync.layout import Layout, currency, data, uint
+from sync.layout import Layout, currency, data, time_ms, uint
 from sync.message import MessageKind
 from sync.refusals import Refusal
 from sync.roles import Issuers, RoleUse
@@ -47,8 +47,8 @@ POLICY = MessageKind(
         Policy,
         data("key_id", 4),
         uint("version", least=1),
-        uint("issued_ms", bits=64),
-        uint("expires_ms", bits=64),
+        time_ms("issued_ms"),
+        time_ms("expires_ms"),
         currency(),
         uint("one_way_limit_minor"),
         uint("two_way_limit_minor"),

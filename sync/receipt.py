@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sync.envelope import SignedType
 from sync.ids import KeyId, PaymentId, Serial, TerminalId
-from sync.layout import Layout, currency, data, uint
+from sync.layout import Layout, currency, data, time_ms, uint
 from sync.message import Message, MessageKind
 from sync.qr_text import QrPrefix, from_text, to_text
 from sync.refusals import Refusal
@@ -41,7 +41,7 @@ RECEIPT = MessageKind(
         uint("counter"),
         uint("amount_minor", least=1),
         currency(),
-        uint("time_ms", bits=64),
+        time_ms("time_ms"),
         size_max=130,
     ),
 )

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from sync.envelope import SignedType
 from sync.ids import KeyId, PaymentId, TerminalId
-from sync.layout import Layout, blob, choice, currency, data, group, many, uint
+from sync.layout import SAFE_BITS, Layout, blob, choice, currency, data, group, many, time_ms, uint
 from sync.message import Message, MessageKind
 from sync.qr_text import OTHER_CODE_SIZE_MAX, PAYMENT_CODE_SIZE_MAX
 
@@ -92,10 +92,10 @@ RECORD = MessageKind(
             uint("unacknowledged_minor"),
             uint("unacknowledged_count"),
         ),
-        uint("reason_bits", bits=64),
+        uint("reason_bits", bits=SAFE_BITS),
         choice("clock_confidence", ClockConfidence),
-        uint("authorised_at_ms", bits=64),
-        many("detail", uint("value", bits=64), count_max=4),
+        time_ms("authorised_at_ms"),
+        many("detail", uint("value", bits=SAFE_BITS), count_max=4),
         size_max=1200,
     ),
 )

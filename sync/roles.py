@@ -6,7 +6,7 @@ from enum import IntEnum
 from sync.envelope import SignedType
 from sync.ids import KeyId
 from sync.keys import PublicKey, parse_public_key
-from sync.layout import Layout, choice, data, uint
+from sync.layout import Layout, choice, data, time_ms, uint
 from sync.message import MessageKind
 from sync.refusals import Refusal
 
@@ -24,7 +24,7 @@ class RoleUse(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoleKey:
-    """``public_key`` may be used as ``use`` from ``not_before_ms`` until before ``not_after_ms``; ``key_id`` is the root's."""
+    """``public_key`` may be used as ``use``, ``not_before_ms`` ≤ time < ``not_after_ms``; ``key_id`` is the root's."""
 
     key_id: KeyId
     use: RoleUse
@@ -45,8 +45,8 @@ ROLE_KEY = MessageKind(
         choice("use", RoleUse),
         uint("version", least=1),
         data("public_key", 32, 33),
-        uint("not_before_ms", bits=64),
-        uint("not_after_ms", bits=64),
+        time_ms("not_before_ms"),
+        time_ms("not_after_ms"),
         size_max=80,
     ),
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sync.envelope import SignedType
 from sync.ids import KeyId, Serial
 from sync.keys import PublicKey
-from sync.layout import Layout, blob, data, many, uint
+from sync.layout import Layout, blob, data, many, time_ms, uint
 from sync.message import MessageKind
 from sync.refusals import Refusal
 from sync.roles import Issuer, Issuers, RoleUse, verify_role_key
@@ -36,8 +36,8 @@ TRUST_SNAPSHOT = MessageKind(
         TrustSnapshot,
         data("key_id", 4),
         uint("version", least=1),
-        uint("issued_ms", bits=64),
-        uint("expires_ms", bits=64),
+        time_ms("issued_ms"),
+        time_ms("expires_ms"),
         many("role_keys", blob("role_key", size_max=160), count_max=ROLE_KEYS_MAX),
         many("denied", data("serial", 8), count_max=DENIED_MAX, is_sorted=True),
         size_max=200_000,
@@ -65,8 +65,8 @@ TRUST_DELTA = MessageKind(
         data("key_id", 4),
         uint("version", least=1),
         uint("base_version", least=1),
-        uint("issued_ms", bits=64),
-        uint("expires_ms", bits=64),
+        time_ms("issued_ms"),
+        time_ms("expires_ms"),
         many("denied", data("serial", 8), count_max=DENIED_MAX, is_sorted=True),
         many("no_longer_denied", data("serial", 8), count_max=DENIED_MAX, is_sorted=True),
         size_max=200_000,

@@ -1,0 +1,52 @@
+# Everything Tillbox needs is behind these targets; `make` alone lists them.
+# Paths are relative and tools run as `.venv/bin/python -m …`, so that a clone works under any name and unactivated.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+run := .venv/bin/python -m
+pytest := $(run) pytest -n 2 --dist worksteal
+
+.PHONY: help setup servers demo test test-unit lint bench proof lock clean
+
+help: ## Show this help
+	@echo 'Tillbox: a countertop box that takes QR payments with or without network.'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Make .venv ready: Python, the locked packages, Tillbox itself (quick when up to date)
+	@sh tools/setup.sh
+
+servers: setup ## Install the real servers the tests need, where they are missing (root or sudo)
+	@sh tools/servers.sh
+
+demo: setup ## Play a day with the network cut, then serve all screens (ARGS=--once ends after the day)
+	@$(run) tillbox demo $(ARGS)
+
+test: servers ## Run lint and every test against real servers (ARGS=… goes to pytest)
+	@$(MAKE) lint
+	$(pytest) $(ARGS)
+
+test-unit: setup ## Run the tests that need no server (ARGS=… goes to pytest)
+	$(pytest) tests/unit $(ARGS)
+
+lint: setup ## Check style, types and who imports whom
+	$(run) ruff check .
+	$(run) ruff format --check .
+	$(run) mypy
+	.venv/bin/lint-imports
+
+bench: setup ## Measure, and write build/bench.json (ARGS=… goes to the benchmarks)
+	$(run) tests.benchmarks $(ARGS)
+
+proof: servers ## Run every test with its long figures in full; takes hours
+	TILLBOX_COUNTS=full $(pytest) --timeout 14400 $(ARGS)
+
+lock: setup ## Renew requirements.lock from pyproject.toml (ARGS=--upgrade takes newer versions)
+	$(run) uv pip compile --quiet --universal --generate-hashes --all-extras --python-version 3.11 \
+		--custom-compile-command 'make lock' $(ARGS) pyproject.toml --output-file requirements.lock
+
+clean: ## Remove what was installed, built and cached here
+	rm -rf .venv build dist .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

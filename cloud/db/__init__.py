@@ -1,0 +1,42 @@
+"""The database: engines for MariaDB and embedded SQLite, transactions that retry as a whole, portable inserts.
+
+Domain folders import from here; what stands in the modules beside is the how. SQL of the domains stays in their
+``store.py``.
+"""
+
+from cloud.db.columns import (
+    BIG_INT,
+    CURRENCY,
+    MYSQL_OPTIONS,
+    Base,
+    auto_id,
+    fixed_bytes,
+    one_of,
+    table_of,
+    variable_bytes,
+)
+from cloud.db.engine import make_engine
+from cloud.db.rows import insert_all_or_none, insert_new, upsert, where_keys
+from cloud.db.schema import upgrade
+from cloud.db.transaction import Retry, run_read, run_transaction
+
+__all__ = [
+    "BIG_INT",
+    "CURRENCY",
+    "MYSQL_OPTIONS",
+    "Base",
+    "Retry",
+    "auto_id",
+    "fixed_bytes",
+    "insert_all_or_none",
+    "insert_new",
+    "make_engine",
+    "one_of",
+    "run_read",
+    "run_transaction",
+    "table_of",
+    "upgrade",
+    "upsert",
+    "variable_bytes",
+    "where_keys",
+]

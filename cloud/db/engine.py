@@ -1,0 +1,74 @@
+"""Engines: MariaDB or MySQL through pymysql in production, SQLite embedded; both durable, both checked at connect.
+
+MariaDB runs READ COMMITTED: its default REPEATABLE READ lets a read-check-write lose updates without any error, and
+takes gap locks we do not need. SQLite runs WAL + synchronous FULL (NORMAL loses acknowledged commits in a power cut)
+and begins a writing transaction with BEGIN IMMEDIATE, because one that upgrades later fails at once.
+"""
+
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+
+from cloud.errors import DatabaseNotDurableError, DatabaseNotSupportedError
+
+READS_ONLY = "tillbox_reads_only"
+"""Execution option of a connection that promises not to write (see ``run_read``)."""
+
+_SQLITE_PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+_SQLITE_BUSY_S = 5.0
+_MYSQL_SESSION = (
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', "
+    "innodb_lock_wait_timeout = 10, time_zone = '+00:00'"
+)
+
+
+def make_engine(url: str, *, pool_size: int = 10) -> Engine:
+    """Make an engine for ``mysql://…``, ``mariadb://…`` or ``sqlite:///…``; nothing is connected yet.
+
+    Raises ``DatabaseNotSupportedError`` for any other URL; a connection whose durability settings do not read back
+    as asked raises ``DatabaseNotDurableError`` when it is opened.
+    """
+    parsed = make_url(url)
+    backend = parsed.get_backend_name()
+    if backend in ("mysql", "mariadb"):
+        return _make_mysql_engine(parsed.set(drivername="mysql+pymysql"), pool_size=pool_size)
+    if backend == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return _make_sqlite_engine(parsed.set(drivername="sqlite"), pool_size=pool_size)
+    raise DatabaseNotSupportedError(f"{backend} with this address keeps no ledger: use mysql:// or sqlite:///FILE")
+
+
+def _make_mysql_engine(url: URL, *, pool_size: int) -> Engine:
+    return create_engine(
+        url,
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+        pool_size=pool_size,
+        pool_recycle=1800,
+        connect_args={
+            "charset": "utf8mb4",
+            "connect_timeout": 5,
+            "read_timeout": 30,
+            "write_timeout": 30,
+            "init_command": _MYSQL_SESSION,
+        },
+    )
+
+
+def _make_sqlite_engine(url: URL, *, pool_size: int) -> Engine:
+    engine = create_engine(url, pool_size=pool_size, connect_args={"timeout": _SQLITE_BUSY_S})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # The driver begins nothing by itself; the listener below does.
+        for pragma, wanted in _SQLITE_PRAGMAS.items():
+            connection.execute(f"PRAGMA {pragma} = {wanted}")
+            held = connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+            if held != wanted:
+                raise DatabaseNotDurableError(f"SQLite keeps {pragma} = {held}, not {wanted}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        reads_only = connection.get_execution_options().get(READS_ONLY, False)
+        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,70 @@
+"""The cloud's operating failures and broken invariants, each with a stable ``code``.
+
+What a customer or a terminal did wrong is a value of an enum and never stands here. The tree::
+
+    CloudError
+    ├── DatabaseError
+    │   ├── DatabaseAwayError          database_away            no connection, or it was lost and stayed lost
+    │   ├── DatabaseBusyError          database_busy            deadlocks or lock waits outlasted the retries
+    │   ├── CommitUnknownError         commit_unknown           the connection fell during COMMIT, nothing to look up
+    │   ├── DatabaseNotDurableError    database_not_durable     a durability setting was not taken
+    │   └── DatabaseNotSupportedError  database_not_supported   an address of no database we keep money in
+    ├── EntryError                     unbalanced_entry, …      a journal entry that must never be built
+    └── LedgerInvariantError           ledger_invariant_broken  books and rows disagree: stop, ask a person
+"""
+
+
+class CloudError(Exception):
+    """Whatever the cloud raises on purpose; ``code`` is stable, the text is for a person."""
+
+    code = "cloud_error"
+
+
+class DatabaseError(CloudError):
+    """The database did not do its part."""
+
+    code = "database_error"
+
+
+class DatabaseAwayError(DatabaseError):
+    """No connection could be had within the bounded retries; nothing was changed."""
+
+    code = "database_away"
+
+
+class DatabaseBusyError(DatabaseError):
+    """Deadlocks, lock waits or certification failures outlasted the bounded retries; nothing was changed."""
+
+    code = "database_busy"
+
+
+class CommitUnknownError(DatabaseError):
+    """The connection fell during COMMIT and the outcome could not be looked up; ask again under the same key."""
+
+    code = "commit_unknown"
+
+
+class DatabaseNotDurableError(DatabaseError):
+    """A durability setting was asked for, read back, and not there: no money is kept in such a database."""
+
+    code = "database_not_durable"
+
+
+class DatabaseNotSupportedError(DatabaseError):
+    """The database's address names none that the ledger runs on."""
+
+    code = "database_not_supported"
+
+
+class EntryError(CloudError):
+    """A journal entry that breaks double entry was about to be built: a bug, stopped before the database."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class LedgerInvariantError(CloudError):
+    """Rows under lock did not hold what they must: the transaction is given up and a person has to look."""
+
+    code = "ledger_invariant_broken"

@@ -1,0 +1,146 @@
+"""Judges one sale record again, from its own bytes: nothing the terminal claims is taken on trust. Pure.
+
+A merchant who has the terminal's key can sign any record; but a payment code only a phone can sign, a grant only the
+cloud, and the cloud knows which grants it issued (protocol §3).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cloud.ingest.outcomes import Fault, Outcome
+from sync.envelope import Signed
+from sync.ids import KeyId, Serial
+from sync.keys import PublicKey
+from sync.payment_code import CodeMode, PaymentCode, check_times, decode_payment_code, verify_signatures
+from sync.payment_request import decode_payment_request
+from sync.record import Record
+from sync.refusals import Refusal
+
+RECORD_AGE_MS_MAX = 7 * 24 * 3600 * 1000
+"""Records are accepted for seven days (protocol §5)."""
+CLOCK_TOLERANCE_MS = 60_000
+"""How far a synced box may run ahead of the cloud; a code's own life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The ceilings the cloud judges by: those of the policy the terminal was sent, minor units and seconds."""
+
+    one_way_limit_minor: int
+    two_way_limit_minor: int
+    code_age_s_max: int
+    code_ahead_s_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedGrant:
+    """What the cloud knows of the grant a code stands on; ``grant`` is what it signed."""
+
+    wallet_id: str
+    device_id: str
+    grant: Signed
+    denied_since_snapshot: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """Everything beside the record that it is judged by.
+
+    ``not_before_ms``: the time of the previous record of its chain, or where a ``clock_set`` record put the clock.
+    """
+
+    received_at_ms: int
+    not_before_ms: int
+    rules: Rules
+    grant_of: Callable[[Serial], IssuedGrant | None]
+    find_issuer: Callable[[KeyId, int], PublicKey | Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class Postable:
+    """A genuine sale; ``is_late`` when it came after seven days."""
+
+    code: PaymentCode
+    grant: IssuedGrant
+    is_late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotPostable:
+    """No posting; ``code`` is there as far as it could be read."""
+
+    outcome: Outcome
+    fault: Fault
+    code: PaymentCode | None = None
+
+
+def judge_sale(record: Record, circumstances: Circumstances) -> Postable | NotPostable:
+    """Judge a sale: its code, its grant, its amount, its time, and the denial the terminal held."""
+    code = decode_payment_code(record.code)
+    if isinstance(code, Refusal):
+        return NotPostable(Outcome.FORGED, Fault.CODE_UNREADABLE)
+    issued = circumstances.grant_of(code.serial)
+    fault = (
+        _check_code(code, issued, circumstances)
+        or _check_amount(record, code, circumstances.rules)
+        or _check_time(record, code, circumstances)
+    )
+    if fault is not None or issued is None:
+        return NotPostable(Outcome.FORGED, fault or Fault.GRANT_NOT_ISSUED, code)
+    # Only a denial that the box held when it decided is the merchant's loss (protocol §11).
+    denied_since = issued.denied_since_snapshot
+    if denied_since is not None and denied_since <= record.snapshot_version:
+        return NotPostable(Outcome.DENIED_PAYER, Fault.DENIED_IN_SNAPSHOT, code)
+    is_late = circumstances.received_at_ms - record.authorised_at_ms > RECORD_AGE_MS_MAX
+    return Postable(code, issued, is_late)
+
+
+def _check_code(code: PaymentCode, issued: IssuedGrant | None, circumstances: Circumstances) -> Fault | None:
+    if verify_signatures(code, circumstances.find_issuer) is not None:
+        return Fault.CODE_NOT_GENUINE
+    if issued is None:
+        return Fault.GRANT_NOT_ISSUED
+    if issued.grant.payload != code.signed_grant.payload:
+        return Fault.GRANT_ALTERED
+    return Fault.SESSION_CODE_OFFLINE if code.mode is CodeMode.SESSION else None
+
+
+def _check_amount(record: Record, code: PaymentCode, rules: Rules) -> Fault | None:
+    if record.currency != code.grant.currency:
+        return Fault.WRONG_CURRENCY
+    if code.mode is CodeMode.TWO_WAY:
+        ceiling_minor = min(rules.two_way_limit_minor, code.grant.total_minor)
+        request_fault = _check_request(record, code)
+        if request_fault is not None:
+            return request_fault
+    else:
+        ceiling_minor = min(rules.one_way_limit_minor, code.grant.limit_minor)
+    return None if 0 < record.amount_minor <= ceiling_minor else Fault.OVER_CEILING
+
+
+def _check_request(record: Record, code: PaymentCode) -> Fault | None:
+    """A two-way code answers one request, and the request says amount and payment."""
+    if not record.request:
+        return Fault.REQUEST_MISSING
+    shown = decode_payment_request(record.request)
+    if isinstance(shown, Refusal):
+        return Fault.REQUEST_MISMATCH
+    request = shown.request.content
+    is_answer = shown.short_hash == code.challenge and request.payment_id == record.payment_id
+    is_ours = shown.certificate.content.terminal_id == record.terminal_id
+    is_same = (request.amount_minor, request.currency) == (record.amount_minor, record.currency)
+    return None if is_answer and is_ours and is_same else Fault.REQUEST_MISMATCH
+
+
+def _check_time(record: Record, code: PaymentCode, circumstances: Circumstances) -> Fault | None:
+    if record.authorised_at_ms < circumstances.not_before_ms:
+        return Fault.TIME_BEFORE_PREVIOUS
+    if record.authorised_at_ms > circumstances.received_at_ms + CLOCK_TOLERANCE_MS:
+        return Fault.TIME_AFTER_RECEIPT
+    refusal = check_times(
+        code,
+        now_s=record.authorised_at_ms // 1000,
+        age_s_max=circumstances.rules.code_age_s_max,
+        ahead_s_max=circumstances.rules.code_ahead_s_max,
+    )
+    return None if refusal is None else Fault.CODE_NOT_FRESH

@@ -1,0 +1,1 @@
+"""Merchants and their sites: who is paid, at which commission."""

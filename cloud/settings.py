@@ -1,0 +1,41 @@
+"""The cloud's settings: read once from the environment (``TILLBOX_…``) in the composition root, then passed on.
+
+Every name has a default that suits one machine, so that the embedded cloud starts without any setting.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class CloudSettings(BaseSettings):
+    """One process's settings; amounts in minor units, durations in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="TILLBOX_", frozen=True)
+
+    data_folder: Path = Path("build/cloud")
+    """Where the embedded database and the role keys live."""
+    database_url: str | None = None
+    """``mysql://user:password@host/name`` (MariaDB, MySQL); empty: embedded SQLite in the data folder."""
+    redis_url: str | None = None
+    """``redis://host:port/0``; empty: every question to the cache is a miss."""
+
+    mqtt_host: str = "127.0.0.1"
+    mqtt_port: int = Field(default=8883, ge=1, le=65535)
+    mqtt_ca_file: Path | None = None
+    """The fleet CA that signed the broker's certificate; empty: the one in the data folder."""
+    mqtt_certificate_file: Path | None = None
+    mqtt_key_file: Path | None = None
+
+    payment_offline_limit_minor: int = Field(default=50_00, ge=0)
+    """Ceiling of a one-way code (the seed's ``PAYMENT_OFFLINE_LIMIT``, 50.00)."""
+    payment_daily_limit_minor: int = Field(default=10_000_00, ge=0)
+    """A new wallet's daily limit (the seed's ``PAYMENT_DAILY_LIMIT``, 10 000.00)."""
+    payment_session_ttl_s: int = Field(default=300, ge=1)
+    """Life of a payment session (the seed's ``PAYMENT_SESSION_TTL``)."""
+
+    @property
+    def effective_database_url(self) -> str:
+        """The URL to connect to: the given one, else the embedded database's."""
+        return self.database_url or f"sqlite:///{self.data_folder / 'cloud.sqlite3'}"

@@ -1,0 +1,137 @@
+"""A customer's phone in Python: holds its own keys and obeys the reserve rule of protocol §4.
+
+It writes down a code's counter before it shows the code, counts every code it has shown at its ceiling until the
+cloud says that it is posted, and never shows more than the reserve the cloud has told it.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from sync.grant import GRANT, Grant
+from sync.keys import Ed25519SigningKey
+from sync.message import Message
+from sync.payment_code import ONE_WAY_NONCE_SIZE, PaymentCode, make_payment_code
+from sync.refusals import Refusal
+
+
+class PhoneRefusal(StrEnum):
+    """Why the phone shows no code."""
+
+    NO_GRANT = "no_grant"
+    GRANT_EXPIRED = "grant_expired"
+    RESERVE_USED_UP = "reserve_used_up"
+
+
+@dataclass(slots=True)
+class HeldGrant:
+    """A grant with the device key made for it and the last counter shown."""
+
+    message: Message[Grant]
+    device_key: Ed25519SigningKey
+    last_counter: int = 0
+    shown: dict[int, int] = field(default_factory=dict)
+    """Counter → ceiling in minor units, of codes shown and not known to be posted."""
+
+    @property
+    def grant(self) -> Grant:
+        return self.message.content
+
+
+class Phone:
+    """One phone; everything it must not forget lies in ``path``, written before it counts."""
+
+    def __init__(self, path: Path, *, binding_key: Ed25519SigningKey, random_bytes: Callable[[int], bytes]) -> None:
+        self._path = path
+        self._random_bytes = random_bytes
+        self.binding_key = binding_key
+        self.grants: list[HeldGrant] = []
+        self.reserve_minor = 0
+        self.offset_ms = 0
+
+    @property
+    def outstanding_minor(self) -> int:
+        """The sum of the ceilings of all codes shown and not known to be posted."""
+        return sum(sum(held.shown.values()) for held in self.grants)
+
+    @property
+    def spendable_minor(self) -> int:
+        """What may still be shown before the cloud is asked again."""
+        return max(0, self.reserve_minor - self.outstanding_minor)
+
+    def new_device_key(self) -> Ed25519SigningKey:
+        """Make the fresh key of the next grant."""
+        return Ed25519SigningKey.generate()
+
+    def take_grant(self, encoded: bytes, device_key: Ed25519SigningKey) -> None:
+        """Keep a grant that the cloud has issued for ``device_key``."""
+        message = GRANT.read(encoded)
+        if isinstance(message, Refusal):
+            raise ValueError(f"the cloud sent a grant that cannot be read: {message}")
+        self.grants.append(HeldGrant(message, device_key))
+        self._save()
+
+    def learn(self, *, reserve_minor: int, posted: set[tuple[bytes, int]]) -> None:
+        """Take the cloud's word of one moment: the reserve, and which counters were posted by then."""
+        for held in self.grants:
+            for counter in [c for c in held.shown if (held.grant.serial, c) in posted]:
+                del held.shown[counter]
+        self.reserve_minor = reserve_minor
+        self._save()
+
+    def show_code(self, *, now_ms: int) -> PaymentCode | PhoneRefusal:
+        """Make a fresh one-way code, after its counter has been written down."""
+        now_s = (now_ms + self.offset_ms) // 1000
+        if not self.grants:
+            return PhoneRefusal.NO_GRANT
+        held = self.grants[-1]
+        if now_s >= held.grant.expires_s:
+            return PhoneRefusal.GRANT_EXPIRED
+        if self.outstanding_minor + held.grant.limit_minor > self.reserve_minor:
+            return PhoneRefusal.RESERVE_USED_UP
+        counter = max(held.last_counter + 1, now_s - held.grant.issued_s)
+        held.last_counter = counter
+        held.shown[counter] = held.grant.limit_minor
+        self._save()
+        nonce = self._random_bytes(ONE_WAY_NONCE_SIZE)
+        return make_payment_code(held.message, held.device_key, time_s=now_s, counter=counter, challenge=nonce)
+
+    def _save(self) -> None:
+        state = {
+            "binding_key": self.binding_key.private_bytes().hex(),
+            "reserve_minor": self.reserve_minor,
+            "grants": [
+                {
+                    "grant": held.message.encode().hex(),
+                    "device_key": held.device_key.private_bytes().hex(),
+                    "last_counter": held.last_counter,
+                    "shown": list(held.shown.items()),
+                }
+                for held in self.grants
+            ],
+        }
+        draft = self._path.with_suffix(".new")
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            json.dump(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self._path)
+
+
+def load_phone(path: Path, *, random_bytes: Callable[[int], bytes]) -> Phone:
+    """Load a phone as it was last written: a phone that was switched off goes on where it stood."""
+    state = json.loads(path.read_text(encoding="ascii"))
+    binding_key = Ed25519SigningKey.from_private_bytes(bytes.fromhex(state["binding_key"]))
+    phone = Phone(path, binding_key=binding_key, random_bytes=random_bytes)
+    phone.reserve_minor = state["reserve_minor"]
+    for row in state["grants"]:
+        message = GRANT.read(bytes.fromhex(row["grant"]))
+        if isinstance(message, Refusal):
+            raise ValueError("the phone's memory holds a grant that cannot be read")
+        key = Ed25519SigningKey.from_private_bytes(bytes.fromhex(row["device_key"]))
+        phone.grants.append(HeldGrant(message, key, row["last_counter"], dict(row["shown"])))
+    return phone

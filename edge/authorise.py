@@ -1,0 +1,223 @@
+"""The authorise chain: from the text of a QR code to an approval that is on the card, every product kept.
+
+Each step is named and in order; the first refusal ends the chain. Nobody is told yes before the outbox has committed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from edge.box_clock import BoxClock
+from edge.decision import Approved, Case, Decision, Situation, decide
+from edge.errors import EdgeError
+from edge.limits import Counters
+from edge.outbox import Outbox
+from edge.outbox_types import AppendOutcome, Decline, OutboxEntry, OutboxState
+from edge.signer import Signer, Versions, entry_of
+from edge.states import Result, ResultKind, Sale
+from edge.timekeeping import Reading
+from edge.trust import Trust
+from sync.payment_code import CodeMode, PaymentCode, read_payment_code, verify_signatures
+from sync.receipt import receipt_to_text
+from sync.record import RecordKind, SignedRecord
+from sync.refusals import Refusal
+
+_log = logging.getLogger(__name__)
+
+SELECTION_DRAWS = 1_000_000
+
+
+@dataclass(slots=True)
+class Authorisation:
+    """What the chain made of one text, step by step; what was not reached is None. ``refusal`` ends it early."""
+
+    sale: Sale
+    text: str
+    code: PaymentCode | None = None
+    reading: Reading | None = None
+    chain: OutboxState | None = None
+    counters: Counters | None = None
+    decision: Decision | None = None
+    record: SignedRecord | None = None
+    receipt_text: str = ""
+    refusal: Refusal | None = None
+    failure: str = ""
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether the approval is on the card."""
+        return bool(self.receipt_text)
+
+    def result(self) -> Result:
+        """Return what the display shows."""
+        if self.is_approved and self.record is not None:
+            number = self.record.content.number
+            return Result(ResultKind.APPROVED, record_number=number, receipt_text=self.receipt_text)
+        kind = ResultKind.FAILED if self.failure else ResultKind.DECLINED
+        return Result(kind, refusal=self.refusal, words=self.failure)
+
+
+class Authoriser:
+    """Runs the chain, one sale at a time, on one box's trust, clock, outbox and key.
+
+    ``draw`` gives a uniform integer below ``SELECTION_DRAWS``; ``is_link_up`` tells whether the cloud can be asked.
+    """
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        trust: Trust,
+        signer: Signer,
+        clock: BoxClock,
+        draw: Callable[[], int],
+        is_link_up: Callable[[], bool],
+        free_bytes_min: int,
+    ) -> None:
+        self._outbox = outbox
+        self._trust = trust
+        self._signer = signer
+        self._clock = clock
+        self._draw = draw
+        self._is_link_up = is_link_up
+        self._free_bytes_min = free_bytes_min
+        self._one_at_a_time = asyncio.Lock()
+
+    async def authorise(self, sale: Sale, text: str) -> Authorisation:
+        """Run the chain; never raises for what a code or a card can do, since the sale then simply is not approved."""
+        products = Authorisation(sale, text)
+        async with self._one_at_a_time:
+            try:
+                products.refusal = await self._run(products)
+            except EdgeError as error:
+                products.refusal, products.failure = Refusal.OUTBOX_NOT_SAFE, str(error)
+        await self._keep_decline(products)
+        _log.info(
+            "sale_decided payment_id=%s approved=%s refusal=%s amount_minor=%d",
+            sale.payment_id.hex(),
+            products.is_approved,
+            products.refusal or "none",
+            sale.amount.amount_minor,
+        )
+        return products
+
+    async def append_notice(self, kind: RecordKind, *, detail: tuple[int, ...], reading: Reading) -> SignedRecord:
+        """Append a record that moves no money of its own, in turn with the sales."""
+        async with self._one_at_a_time:
+            chain = await self._outbox.state()
+            record = self._signer.sign_notice(
+                kind, chain=chain, versions=self._versions(), reading=reading, detail=detail
+            )
+            await self._outbox.append(entry_of(record, None))
+            return record
+
+    async def _run(self, products: Authorisation) -> Refusal | None:
+        code = read_code(products, self._trust)
+        if isinstance(code, Refusal):
+            return code
+        await self._believe_grant_time(code)
+        await self._gather(products, code)
+        refusal = self._decide(products, code)
+        if refusal is not None:
+            return refusal
+        await self._outbox.check_writable(min_free_bytes=self._free_bytes_min)
+        entry = self._sign(products, code)
+        match await self._outbox.append(entry):
+            case AppendOutcome.REPLAYED | AppendOutcome.PAYMENT_SEEN:
+                return Refusal.REPLAYED_HERE
+            case AppendOutcome.APPENDED:
+                if products.record is not None:
+                    products.receipt_text = receipt_to_text(self._signer.sign_receipt(products.record, code))
+                return None
+
+    async def _believe_grant_time(self, code: PaymentCode) -> None:
+        """A verified grant was issued before now, so it bounds the clock from below (protocol §7)."""
+        issued_ms = code.grant.issued_s * 1000
+        if self._clock.raise_floor(issued_ms):
+            await self._outbox.raise_clock_floor(issued_ms)
+
+    async def _gather(self, products: Authorisation, code: PaymentCode) -> None:
+        products.reading = self._clock.read()
+        products.chain = chain = await self._outbox.state()
+        sums = await self._outbox.payer_sums(code.serial)
+        products.counters = Counters(
+            payer_minor=sums.total_minor,
+            payer_one_way_minor=sums.one_way_minor,
+            unacknowledged_minor=chain.unacknowledged_amount_minor,
+            unacknowledged_count=chain.unacknowledged_count,
+            floor_clock_sales=chain.floor_clock_sales,
+        )
+        is_spent = await self._outbox.is_spent(code.serial, code.counter)
+        situation = Situation(
+            now_ms=products.reading.now_ms,
+            confidence=products.reading.confidence,
+            offline_s=offline_s(chain, self._trust, now_ms=products.reading.now_ms),
+            is_link_up=self._is_link_up(),
+            is_quarantined=chain.quarantine_reason is not None,
+            is_denied=self._trust.is_denied(code.serial),
+            is_spent=is_spent,
+            snapshot_expires_ms=self._trust.held.expires_ms,
+            policy_expires_ms=self._trust.policy.expires_ms,
+            selection_draw=self._draw(),
+        )
+        case = Case(code, products.sale.amount, self._trust.policy, products.counters, situation)
+        products.decision = decide(case)
+
+    def _decide(self, products: Authorisation, code: PaymentCode) -> Refusal | None:
+        if code.mode is CodeMode.TWO_WAY:
+            # A two-way code answers a request that this sale showed; no request was shown, so it answers another's.
+            return Refusal.REQUEST_MISMATCH
+        decision = products.decision
+        return None if decision is None or isinstance(decision, Approved) else decision.refusal
+
+    def _sign(self, products: Authorisation, code: PaymentCode) -> OutboxEntry:
+        chain, counters, reading, decision = products.chain, products.counters, products.reading, products.decision
+        if chain is None or counters is None or reading is None or not isinstance(decision, Approved):
+            raise RuntimeError("a sale was to be signed that was not approved")
+        products.record = self._signer.sign_sale(
+            products.sale,
+            code,
+            chain=chain,
+            counters=counters,
+            versions=self._versions(),
+            reasons=decision.reasons,
+            reading=reading,
+        )
+        return entry_of(products.record, code)
+
+    def _versions(self) -> Versions:
+        policy = self._trust.policy
+        return Versions(policy.version, self._trust.held.version, policy.currency)
+
+    async def _keep_decline(self, products: Authorisation) -> None:
+        """Keep what was refused for the merchant's history; a card that cannot take it changes no outcome."""
+        if products.refusal is None:
+            return
+        decline = Decline(
+            payment_id=products.sale.payment_id,
+            amount_minor=products.sale.amount.amount_minor,
+            currency=products.sale.amount.currency,
+            refusal=products.refusal,
+            reason_bits=int(products.decision.reasons) if products.decision else 0,
+            at_ms=self._clock.now_ms(),
+        )
+        try:
+            await self._outbox.add_decline(decline)
+        except EdgeError as error:
+            _log.warning("decline_not_kept code=%s", error.code)
+
+
+def read_code(products: Authorisation, trust: Trust) -> PaymentCode | Refusal:
+    """Parse the text and check both signatures; the parsed code is kept even where a signature fails."""
+    code = read_payment_code(products.text)
+    if isinstance(code, Refusal):
+        return code
+    products.code = code
+    return verify_signatures(code, trust.find_grant_issuer) or code
+
+
+def offline_s(chain: OutboxState, trust: Trust, *, now_ms: int) -> int:
+    """Return whole seconds since contact; before the first one, since the policy was issued at enrolment."""
+    since_ms = chain.last_contact_ms if chain.last_contact_ms is not None else trust.policy.issued_ms
+    return max(0, now_ms - since_ms) // 1000

@@ -1,0 +1,328 @@
+"""The local API and the first display page: what a till or the touch display on this box may ask.
+
+It listens on loopback only. Every answer that is an error has one shape: ``{"error": {code, message, fields}}``.
+"""
+
+import asyncio
+import io
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Annotated, Any
+
+import segno
+from fastapi import FastAPI, Path, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from edge.errors import EdgeError
+from edge.health import Health, HealthReader
+from edge.outbox import Outbox
+from edge.states import Authorising, Idle, Result, ResultKind, Scanning, ShowingResult, State
+from edge.terminal import BusyError, Terminal
+from edge.trust import Trust
+from edge.words import words_of
+from sync.ids import PaymentId
+from sync.money import Money
+from sync.record import RecordKind
+
+_log = logging.getLogger(__name__)
+
+HISTORY_MAX = 200
+WATCHERS_MAX = 16
+PAYMENT_ID_PATTERN = "^[0-9a-f]{32}$"
+
+
+class SaleBody(BaseModel):
+    """A till asks for this amount, in minor units of the box's currency."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    amount_minor: int = Field(gt=0, le=10_000_000_00)
+
+
+class Watchers:
+    """Tells every display that something changed; a display that is slow misses steps, never the last one."""
+
+    def __init__(self) -> None:
+        self._events: set[asyncio.Event] = set()
+
+    def changed(self, _state: State) -> None:
+        for event in self._events:
+            event.set()
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[asyncio.Event]:
+        event = asyncio.Event()
+        event.set()
+        self._events.add(event)
+        try:
+            yield event
+        finally:
+            self._events.discard(event)
+
+    @property
+    def count(self) -> int:
+        return len(self._events)
+
+
+class Desk:
+    """What the routes work with; the composition root fills it."""
+
+    def __init__(
+        self,
+        *,
+        terminal: Terminal,
+        outbox: Outbox,
+        trust: Trust,
+        health: HealthReader,
+        watchers: Watchers,
+        send_now: Callable[[], None],
+    ) -> None:
+        self.terminal = terminal
+        self.outbox = outbox
+        self.trust = trust
+        self.health = health
+        self.watchers = watchers
+        self.send_now = send_now
+        self.results: dict[PaymentId, Result] = {}
+
+    def remember(self, state: State) -> None:
+        """Keep the newest results, so that a till that asks late still hears how its sale ended."""
+        if isinstance(state, ShowingResult):
+            self.results[state.sale.payment_id] = state.result
+            while len(self.results) > HISTORY_MAX:
+                self.results.pop(next(iter(self.results)))
+
+
+def build_api(desk: Desk) -> FastAPI:
+    """Return the application with every route of the box."""
+    api = FastAPI(title="Tillbox terminal", version="1", docs_url="/docs", redoc_url=None)
+    api.state.desk = desk
+    api.add_exception_handler(RequestValidationError, _on_invalid)
+    api.add_exception_handler(HTTPException, _on_http_error)
+    api.add_exception_handler(EdgeError, _on_edge_error)
+    api.add_exception_handler(BusyError, _on_busy)
+    _add_page(api)
+    _add_sales(api, desk)
+    _add_state(api, desk)
+    return api
+
+
+def _add_page(api: FastAPI) -> None:
+    @api.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def page() -> str:
+        return (files("edge") / "web" / "kiosk" / "index.html").read_text(encoding="utf-8")
+
+
+def _add_sales(api: FastAPI, desk: Desk) -> None:
+    @api.post("/v1/sales", status_code=201)
+    async def start_sale(body: SaleBody) -> dict[str, Any]:
+        """Begin a sale; 409 while another one runs."""
+        sale = await desk.terminal.start_sale(Money(body.amount_minor, desk.trust.policy.currency))
+        return {"payment_id": sale.payment_id.hex(), "state": "scanning", **_money(sale.amount)}
+
+    @api.get("/v1/sales/{payment_id}")
+    async def get_sale(payment_id: Annotated[str, Path(pattern=PAYMENT_ID_PATTERN)]) -> dict[str, Any]:
+        """Tell how a sale stands: the running one, a remembered result, or its record in the outbox."""
+        return await _sale(desk, PaymentId(bytes.fromhex(payment_id)))
+
+    @api.post("/v1/sales/{payment_id}/cancel", status_code=202)
+    async def cancel_sale(payment_id: Annotated[str, Path(pattern=PAYMENT_ID_PATTERN)]) -> dict[str, Any]:
+        """Ask to cancel; a sale that is being decided can no longer be cancelled."""
+        await desk.terminal.cancel_sale(PaymentId(bytes.fromhex(payment_id)))
+        return {"payment_id": payment_id}
+
+    @api.get("/v1/sales/{payment_id}/receipt.svg")
+    async def receipt(payment_id: Annotated[str, Path(pattern=PAYMENT_ID_PATTERN)]) -> Response:
+        """Draw the receipt's QR code."""
+        result = desk.results.get(PaymentId(bytes.fromhex(payment_id)))
+        if result is None or not result.receipt_text:
+            raise HTTPException(404, "There is no receipt for this sale.")
+        picture = io.BytesIO()
+        segno.make_qr(result.receipt_text, error="m").save(picture, kind="svg", scale=4, border=4)
+        return Response(picture.getvalue(), media_type="image/svg+xml")
+
+
+def _add_state(api: FastAPI, desk: Desk) -> None:
+    @api.get("/v1/state")
+    async def state() -> dict[str, Any]:
+        """Tell everything the display shows."""
+        return await _view(desk)
+
+    @api.get("/v1/history")
+    async def history() -> dict[str, Any]:
+        """List the newest sales and what was declined."""
+        rows = await desk.outbox.history(limit=HISTORY_MAX)
+        declines = await desk.outbox.declines(HISTORY_MAX)
+        return {
+            "sales": [
+                {
+                    "number": row.number,
+                    "payment_id": row.payment_id.hex(),
+                    **_money(Money(row.amount_minor, row.currency)),
+                    "authorised_at_ms": row.authorised_at_ms,
+                    "is_acknowledged": row.is_acknowledged,
+                }
+                for row in rows
+                if row.kind == RecordKind.SALE
+            ],
+            "declined": [
+                {
+                    "payment_id": decline.payment_id.hex(),
+                    **_money(Money(decline.amount_minor, decline.currency)),
+                    "refusal": decline.refusal,
+                    "words": words_of(decline.refusal).happened,
+                    "at_ms": decline.at_ms,
+                }
+                for decline in declines
+            ],
+        }
+
+    @api.post("/v1/send-now", status_code=202)
+    async def send_now() -> dict[str, Any]:
+        """Try to reach the cloud at once."""
+        desk.send_now()
+        return {"asked": True}
+
+    @api.websocket("/v1/events")
+    async def events(socket: WebSocket) -> None:
+        """Send the whole view at once and after each change, and once a second besides."""
+        if desk.watchers.count >= WATCHERS_MAX:
+            await socket.close(code=1013, reason="too many displays")
+            return
+        await socket.accept()
+        async with desk.watchers.watch() as changed:
+            listening = asyncio.create_task(_until_closed(socket))
+            try:
+                while not listening.done():
+                    changed.clear()
+                    await socket.send_json(await _view(desk))
+                    await _first_of(changed, listening, timeout_s=1.0)
+            except WebSocketDisconnect:
+                pass
+            finally:
+                listening.cancel()
+                await asyncio.wait((listening,))
+
+
+async def _until_closed(socket: WebSocket) -> None:
+    try:
+        while True:
+            await socket.receive_text()
+    except WebSocketDisconnect:
+        return
+
+
+async def _first_of(changed: asyncio.Event, listening: "asyncio.Task[None]", *, timeout_s: float) -> None:
+    waiting = asyncio.create_task(changed.wait())
+    await asyncio.wait({waiting, listening}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    await asyncio.wait((waiting,))
+
+
+async def _sale(desk: Desk, payment_id: PaymentId) -> dict[str, Any]:
+    state = desk.terminal.state
+    if not isinstance(state, Idle) and state.sale.payment_id == payment_id:
+        return {"payment_id": payment_id.hex(), **_money(state.sale.amount), **_state_view(state)}
+    if (result := desk.results.get(payment_id)) is not None:
+        return {"payment_id": payment_id.hex(), **_result_view(result)}
+    for row in await desk.outbox.history(limit=HISTORY_MAX):
+        if row.payment_id == payment_id:
+            return {
+                "payment_id": payment_id.hex(),
+                **_money(Money(row.amount_minor, row.currency)),
+                **_result_view(Result(ResultKind.APPROVED, record_number=row.number)),
+            }
+    raise HTTPException(404, "This box knows no sale of this id.")
+
+
+async def _view(desk: Desk) -> dict[str, Any]:
+    state = desk.terminal.state
+    sale = None if isinstance(state, Idle) else state.sale
+    view: dict[str, Any] = {"merchant": desk.trust.identity.terminal.name, **_state_view(state)}
+    if sale is not None:
+        view["sale"] = {"payment_id": sale.payment_id.hex(), **_money(sale.amount)}
+    view["box"] = _health_view(await desk.health.examine(), desk.trust.policy.currency)
+    return view
+
+
+def _state_view(state: State) -> dict[str, Any]:
+    match state:
+        case Idle():
+            return {"state": "idle"}
+        case Scanning(hint=hint):
+            words = None if hint is None else words_of(hint)
+            return {"state": "scanning", "hint": words and f"{words.happened} {words.to_do}"}
+        case Authorising():
+            return {"state": "authorising"}
+        case ShowingResult(result=result):
+            return _result_view(result)
+
+
+def _result_view(result: Result) -> dict[str, Any]:
+    view: dict[str, Any] = {"state": result.kind.value}
+    if result.kind is ResultKind.APPROVED:
+        view |= {"record_number": result.record_number, "has_receipt": bool(result.receipt_text)}
+    if result.refusal is not None:
+        words = words_of(result.refusal)
+        view |= {"refusal": result.refusal, "happened": words.happened, "to_do": words.to_do}
+    if result.words:
+        view |= {"happened": result.words, "to_do": ""}
+    return view
+
+
+def _health_view(health: Health, currency: str) -> dict[str, Any]:
+    box, room = health.box, health.box.room
+    return {
+        "level": health.level.name.lower(),
+        "link": "online" if box.is_link_up else "offline",
+        "queue": {"count": box.queue.count, **_money(Money(box.queue.amount_minor, currency))},
+        "acknowledged_number": box.chain.acknowledged_number,
+        "head_number": box.chain.head_number,
+        "room": {"count": room.count, "seconds": room.seconds, **_money(Money(room.amount_minor, currency))},
+        "clock": box.reading.confidence.name.lower(),
+        "now_ms": box.reading.now_ms,
+        "quarantine": box.chain.quarantine_reason,
+        "findings": [
+            {
+                "check": finding.check,
+                "level": finding.level.name.lower(),
+                "words": finding.words,
+                "to_do": finding.to_do,
+            }
+            for finding in health.findings
+        ],
+    }
+
+
+def _money(money: Money) -> dict[str, Any]:
+    return {"amount_minor": money.amount_minor, "currency": money.currency, "amount": str(money)}
+
+
+def _error(status: int, *, code: str, message: str, fields: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": message, "fields": fields or {}}}, status)
+
+
+async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
+    faults = error.errors() if isinstance(error, RequestValidationError) else []
+    fields = {".".join(str(part) for part in fault["loc"][1:]) or "body": str(fault["msg"]) for fault in faults}
+    return _error(422, code="invalid", message="The request is not valid; see the fields.", fields=fields)
+
+
+async def _on_http_error(_request: Request, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    detail = str(error.detail) if isinstance(error, HTTPException) else "Something failed."
+    return _error(status, code="not_found" if status == 404 else "http_error", message=detail)
+
+
+async def _on_edge_error(_request: Request, error: Exception) -> JSONResponse:
+    code = error.code if isinstance(error, EdgeError) else "edge_error"
+    return _error(503, code=code, message=str(error))
+
+
+async def _on_busy(_request: Request, _error_: Exception) -> JSONResponse:
+    return _error(409, code="busy", message="Another sale runs at this box. Wait for its result, or cancel it.")

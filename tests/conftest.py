@@ -1,0 +1,31 @@
+"""What every test may ask for: the fixtures of real servers, and one profile for property tests."""
+
+from hypothesis import settings
+
+from tests.servers.fixtures import (
+    make_mariadb,
+    make_mosquitto,
+    make_redis,
+    mariadb,
+    mariadb_template,
+    mariadb_url,
+    redis_server,
+    redis_url,
+    server_logs,
+)
+
+__all__ = [
+    "make_mariadb",
+    "make_mosquitto",
+    "make_redis",
+    "mariadb",
+    "mariadb_template",
+    "mariadb_url",
+    "redis_server",
+    "redis_url",
+    "server_logs",
+]
+
+# A shared, noisy machine says nothing about our speed, so a slow example is no failure; a failing one prints its seed.
+settings.register_profile("tillbox", deadline=None, print_blob=True)
+settings.load_profile("tillbox")

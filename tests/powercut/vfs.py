@@ -1,0 +1,180 @@
+"""A substitute VFS: it stands between SQLite and the files, for whatever code opens a database in this process.
+
+``https://sqlite.org/vfs.html`` describes the layer. Ours is a copy of the system's own VFS in which only opening,
+writing, truncating, flushing, closing and deleting are our functions; they tell a watcher and then call the original.
+It is registered as the default in the very library that ``sqlite3`` uses, so that the code under test neither knows
+nor changes. The structures below follow ``sqlite3.h``, version 3 of ``sqlite3_vfs``.
+"""
+
+import _sqlite3
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+OK = 0
+_OPEN_CREATE = 0x4
+_OPEN_ANY_JOURNAL = 0x800 | 0x4000 | 0x80000  # main journal, super journal, write-ahead log
+
+_Pointer = ctypes.c_void_p
+_Open = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, _Pointer, _Pointer, ctypes.c_int, ctypes.POINTER(ctypes.c_int))
+_Delete = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, ctypes.c_char_p, ctypes.c_int)
+_Close = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer)
+_Write = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, _Pointer, ctypes.c_int, ctypes.c_int64)
+_Truncate = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, ctypes.c_int64)
+_Sync = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, ctypes.c_int)
+
+
+class _Methods(ctypes.Structure):
+    _fields_ = [
+        ("version", ctypes.c_int),
+        ("close", _Close),
+        ("read", _Pointer),
+        ("write", _Write),
+        ("truncate", _Truncate),
+        ("sync", _Sync),
+        ("others", _Pointer * 13),
+    ]
+
+
+class _File(ctypes.Structure):
+    _fields_ = [("methods", _Pointer)]
+
+
+class _Vfs(ctypes.Structure):
+    _fields_ = [
+        ("version", ctypes.c_int),
+        ("file_size", ctypes.c_int),
+        ("path_size_max", ctypes.c_int),
+        ("next", _Pointer),
+        ("name", ctypes.c_char_p),
+        ("data", _Pointer),
+        ("open", _Open),
+        ("delete", _Delete),
+        ("others", _Pointer * 14),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file that SQLite opened. ``is_new_journal``: SQLite flushes its folder with the first flush of the file."""
+
+    path: Path
+    is_new: bool
+    is_new_journal: bool
+
+
+class Watcher:
+    """Is told everything before it is done; a result other than ``OK`` is reported to SQLite instead of doing it.
+
+    Only ``synced`` is told afterwards, when the flush succeeded.
+    """
+
+    def on_open(self, file: OpenFile) -> None: ...
+
+    def on_write(self, file: OpenFile, *, offset: int, data: bytes) -> int:
+        return OK
+
+    def on_truncate(self, file: OpenFile, *, size: int) -> int:
+        return OK
+
+    def on_sync(self, file: OpenFile) -> int:
+        return OK
+
+    def synced(self, file: OpenFile) -> None: ...
+
+    def on_delete(self, path: Path) -> None: ...
+
+
+@contextmanager
+def watching(watcher: Watcher) -> Iterator[None]:
+    """Put every database file that is opened in the block under ``watcher``."""
+    vfs = _WatchedVfs(watcher)
+    _KEPT.append(vfs)
+    _LIBRARY.sqlite3_vfs_register(ctypes.byref(vfs.table), 1)
+    try:
+        yield
+    finally:
+        _LIBRARY.sqlite3_vfs_unregister(ctypes.byref(vfs.table))
+
+
+class _WatchedVfs:
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self._system: Any = _LIBRARY.sqlite3_vfs_find(b"unix").contents
+        self._files: dict[int, tuple[OpenFile, _Methods, _Methods]] = {}
+        self.table = _Vfs.from_buffer_copy(self._system)
+        self.table.next = None
+        self.table.name = b"watched"
+        self.table.open = _Open(self._open)
+        self.table.delete = _Delete(self._delete)
+        self._close_function = _Close(self._close)
+        self._write_function = _Write(self._write)
+        self._truncate_function = _Truncate(self._truncate)
+        self._sync_function = _Sync(self._sync)
+
+    def _open(self, vfs: int, name: int | None, address: int, flags: int, flags_out: Any) -> int:
+        # The name goes on by its address: SQLite keeps the pointer, and options stand behind the name.
+        path = Path(os.fsdecode(ctypes.string_at(name))) if name else Path()
+        is_new = bool(name) and bool(flags & _OPEN_CREATE) and not path.exists()
+        code: int = self._system.open(vfs, name, address, flags, flags_out)
+        if code != OK or not name:
+            return code
+        file = _File.from_address(address)
+        original = _Methods.from_address(file.methods)
+        methods = _Methods.from_buffer_copy(original)
+        methods.close, methods.write = self._close_function, self._write_function
+        methods.truncate, methods.sync = self._truncate_function, self._sync_function
+        opened = OpenFile(path, is_new=is_new, is_new_journal=is_new and bool(flags & _OPEN_ANY_JOURNAL))
+        self._files[address] = (opened, original, methods)
+        file.methods = ctypes.addressof(methods)
+        self._watcher.on_open(opened)
+        return code
+
+    def _close(self, address: int) -> int:
+        _, original, _ = self._files.pop(address)
+        _File.from_address(address).methods = ctypes.addressof(original)
+        return int(original.close(address))
+
+    def _write(self, address: int, data: int, size: int, offset: int) -> int:
+        file, original, _ = self._files[address]
+        refused = self._watcher.on_write(file, offset=offset, data=ctypes.string_at(data, size))
+        return refused or int(original.write(address, data, size, offset))
+
+    def _truncate(self, address: int, size: int) -> int:
+        file, original, _ = self._files[address]
+        return self._watcher.on_truncate(file, size=size) or int(original.truncate(address, size))
+
+    def _sync(self, address: int, flags: int) -> int:
+        file, original, _ = self._files[address]
+        code = self._watcher.on_sync(file) or int(original.sync(address, flags))
+        if code == OK:
+            self._watcher.synced(file)
+        return code
+
+    def _delete(self, vfs: int, name: bytes, sync_folder: int) -> int:
+        self._watcher.on_delete(Path(os.fsdecode(name)))
+        code: int = self._system.delete(vfs, name, sync_folder)
+        return code
+
+
+def _load_library() -> ctypes.CDLL:
+    """Find SQLite as ``sqlite3`` itself was linked: the extension module leads to its own library."""
+    library = ctypes.CDLL(_sqlite3.__file__)
+    try:
+        find = library.sqlite3_vfs_find
+    except AttributeError:
+        raise RuntimeError(
+            "this Python carries an SQLite that cannot be reached from outside; run the tests with a Python that"
+            " is linked to the system's SQLite, such as Debian's python3"
+        ) from None
+    find.restype = ctypes.POINTER(_Vfs)
+    return library
+
+
+_LIBRARY = _load_library()
+# SQLite keeps pointers into a VFS as long as a connection lives, so none is ever given back.
+_KEPT: list[_WatchedVfs] = []

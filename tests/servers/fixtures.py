@@ -1,0 +1,119 @@
+"""The fixtures by which tests get real servers.
+
+Servers are started by the first test that asks, one of each kind for a pytest process (so xdist's workers never
+share), and stopped by their own process ids at the end. Tests of failures make their own ``MariaDb``, ``Redis`` or
+``Mosquitto`` through the ``make_…`` fixtures and may kill or pause them. Logs stay in pytest's temporary folder.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from demo.processes import find_program
+from demo.servers import Mosquitto, Redis, TlsFiles
+from tests.servers.mariadb import MariaDb, make_template, server_folder
+
+MakeMariaDb = Callable[[], MariaDb]
+MakeRedis = Callable[[], Redis]
+MakeMosquitto = Callable[..., Mosquitto]
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def server_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that keeps the servers' logs after the run."""
+    return tmp_path_factory.mktemp("server_logs")
+
+
+@pytest.fixture(scope="session")
+def mariadb_template() -> Iterator[Path]:
+    """A ready data folder, made once for each pytest process."""
+    with server_folder() as folder:
+        yield make_template(folder / "data")
+
+
+@pytest.fixture(scope="session")
+def mariadb(mariadb_template: Path, server_logs: Path) -> Iterator[MariaDb]:
+    """The MariaDB that tests share; each takes its own database from ``mariadb_url``."""
+    with (
+        server_folder() as folder,
+        MariaDb(folder=folder, template=mariadb_template, log_path=server_logs / "mariadb.log") as server,
+    ):
+        yield server
+
+
+@pytest.fixture
+def mariadb_url(mariadb: MariaDb) -> Iterator[str]:
+    """The SQLAlchemy URL of an empty database that is this test's own."""
+    name = f"test_{next(_numbers)}"
+    yield mariadb.create_database(name)
+    mariadb.drop_database(name)
+
+
+@pytest.fixture
+def make_mariadb(mariadb_template: Path, server_logs: Path) -> Iterator[MakeMariaDb]:
+    """Make and start MariaDBs that this test may kill, pause and restart; stopped and removed after it."""
+    with ExitStack() as stack:
+
+        def make() -> MariaDb:
+            folder = stack.enter_context(server_folder())
+            log_path = server_logs / f"mariadb_{next(_numbers)}.log"
+            return stack.enter_context(MariaDb(folder=folder, template=mariadb_template, log_path=log_path))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_logs: Path) -> Iterator[Redis]:
+    """The Redis that tests share; emptied for each test by ``redis_url``."""
+    with server_folder() as folder, _redis(folder, server_logs / "redis.log") as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: Redis) -> str:
+    """The URL of an empty Redis."""
+    redis_server.flush()
+    return redis_server.url
+
+
+@pytest.fixture
+def make_redis(server_logs: Path) -> Iterator[MakeRedis]:
+    """Make and start Redis servers that this test may kill, pause and restart."""
+    with ExitStack() as stack:
+
+        def make() -> Redis:
+            folder = stack.enter_context(server_folder())
+            return stack.enter_context(_redis(folder, server_logs / f"redis_{next(_numbers)}.log"))
+
+        yield make
+
+
+@pytest.fixture
+def make_mosquitto(server_logs: Path) -> Iterator[MakeMosquitto]:
+    """Make and start Mosquittos that this test may kill, pause and restart.
+
+    ``make(tls=TlsFiles(…), access_list="…")`` gives the TLS listener of production, ``make()`` a plain one.
+    """
+    with ExitStack() as stack:
+
+        def make(*, tls: TlsFiles | None = None, access_list: str = "") -> Mosquitto:
+            folder = stack.enter_context(server_folder())
+            server = Mosquitto(folder=folder, log_path=server_logs / f"mosquitto_{next(_numbers)}.log")
+            if tls is None:
+                server.configure_plain()
+            else:
+                server.configure_tls(tls, access_list=access_list)
+            return stack.enter_context(server)
+
+        yield make
+
+
+def _redis(folder: Path, log_path: Path) -> Redis:
+    # Tests run against the server that production uses, not the older one from the wheel.
+    executable = find_program("redis-server", package="redis-server")
+    return Redis(folder=folder, executable=executable, log_path=log_path)
