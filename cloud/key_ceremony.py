@@ -36,6 +36,7 @@ from cloud.keyring import (
 )
 from sync.keys import Ed25519SigningKey, PublicKey
 from sync.roles import ROLE_KEY, RoleKey, RoleUse
+from sync.trust_snapshot import ROLE_KEYS_MAX
 
 PASSPHRASE_LENGTH_MIN = 12
 BACKDATED_MS = 3600 * 1000
@@ -83,16 +84,20 @@ def rotate_key(
 
     It signs from 73 hours on, so that every box has heard of it; ``at_once``: from now, for a key that leaked. The
     older versions keep their end. Raises ``KeyringError``: those of reading the folder, ``root_offline``,
-    ``passphrase_wrong``, ``root_mismatch``.
+    ``passphrase_wrong``, ``root_mismatch``, ``too_many_versions``.
     """
     root_public, versions = read_statements(folder)
+    if len(versions) >= ROLE_KEYS_MAX:
+        raise KeyringError(
+            "too_many_versions", f"a snapshot names {ROLE_KEYS_MAX} keys: first move ended versions out of {folder}"
+        )
     root = _open_root(root_folder / ROOT_PRIVATE_NAME, root_public, ask_passphrase)
     numbers = [version.role.version for version in versions if version.role.use is use]
     # A key without statement is what a ceremony left that was cut short: its number is not used again.
     prefix = f"{use.name.lower()}-"
     left = [path.stem.removeprefix(prefix) for path in folder.glob(f"{prefix}*.key")]
     numbers += [int(number) for number in left if number.isdecimal()]
-    begins_ms = now_ms - BACKDATED_MS if at_once else now_ms + ROTATION_LEAD_MS
+    begins_ms = _whole_second(now_ms - BACKDATED_MS if at_once else now_ms + ROTATION_LEAD_MS)
     return _make_version(folder, root, use=use, version=max(numbers, default=0) + 1, begins_ms=begins_ms)
 
 
@@ -114,7 +119,7 @@ def _fill(folder: Path, *, now_ms: int, passphrase: str | None) -> tuple[MadeKey
     (folder / ROOT_FOLDER_NAME).mkdir(mode=0o700)
     write_new_file(folder / ROOT_FOLDER_NAME / ROOT_PRIVATE_NAME, _encode_root(root, passphrase), is_secret=True)
     write_new_file(folder / ROOT_PUBLIC_NAME, f"{public_bytes(root.public_key()).hex()}\n".encode())
-    begins_ms = now_ms - BACKDATED_MS
+    begins_ms = _whole_second(now_ms - BACKDATED_MS)
     return tuple(_make_version(folder, root, use=use, version=1, begins_ms=begins_ms) for use in RoleUse)
 
 
@@ -141,6 +146,11 @@ def _make_version(
     statement = ROLE_KEY.sign(signer, role)
     write_new_file(folder / f"{stem}.role", statement.encode())
     return describe(role)
+
+
+def _whole_second(unix_ms: int) -> int:
+    """Round down, so that statement and X.509 certificate, which knows seconds only, hold for the same time."""
+    return unix_ms // 1000 * 1000
 
 
 def describe(role: RoleKey) -> MadeKey:

@@ -146,7 +146,9 @@ class Keyring:
             raise KeyringError("role_missing", f"there is no {name} key in the folder; restore it from your backup")
         if all(now_ms < version.role.not_before_ms for version in versions):
             raise KeyringError("role_not_yet_valid", f"no {name} key is valid yet; check this machine's clock")
-        raise KeyringError("role_expired", f"every {name} key has expired; fetch the root: tillbox keys rotate {name}")
+        raise KeyringError(
+            "role_expired", f"every {name} key has expired; fetch the root, then: tillbox keys rotate FOLDER {name}"
+        )
 
     def require_keys_to_come(self, use: RoleUse, *, now_ms: int) -> None:
         """Raise ``key_missing`` already now where a version that follows later has lost its private key."""

@@ -4,9 +4,21 @@ Every name has a default that suits one machine, so that the embedded cloud star
 """
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _only_digits(value: object) -> object:
+    # pydantic reads the text "50.00" as 50: whoever writes it means fifty euros and would get fifty cents.
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        raise ValueError("an amount is a whole number of minor units, digits only")
+    return value
+
+
+MinorUnits = Annotated[int, BeforeValidator(_only_digits), Field(ge=0)]
+"""An amount in minor units."""
 
 
 class CloudSettings(BaseSettings):
@@ -28,12 +40,30 @@ class CloudSettings(BaseSettings):
     mqtt_certificate_file: Path | None = None
     mqtt_key_file: Path | None = None
 
-    payment_offline_limit_minor: int = Field(default=50_00, ge=0)
+    worker_name: str = Field(default="cloud-worker", pattern=r"^cloud-[a-z0-9-]{1,26}$")
+    """The name on this worker's link certificate; each worker has its own."""
+    broker_host: str | None = None
+    """Where boxes find the broker; empty: ``mqtt_host``."""
+    broker_port: int | None = Field(default=None, ge=1, le=65535)
+
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8800, ge=0, le=65535)
+    operator_token: SecretStr | None = None
+    """Lets operators in over HTTP; without one nobody gets in."""
+    currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
+    """The currency of the policy that boxes are sent."""
+
+    payment_offline_limit_minor: MinorUnits = 50_00
     """Ceiling of a one-way code (the seed's ``PAYMENT_OFFLINE_LIMIT``, 50.00)."""
-    payment_daily_limit_minor: int = Field(default=10_000_00, ge=0)
+    payment_daily_limit_minor: MinorUnits = 10_000_00
     """A new wallet's daily limit (the seed's ``PAYMENT_DAILY_LIMIT``, 10 000.00)."""
     payment_session_ttl_s: int = Field(default=300, ge=1)
     """Life of a payment session (the seed's ``PAYMENT_SESSION_TTL``)."""
+
+    @property
+    def key_folder(self) -> Path:
+        """Where the role keys lie, made by ``tillbox keys init``."""
+        return self.data_folder / "keys"
 
     @property
     def effective_database_url(self) -> str:

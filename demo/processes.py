@@ -29,6 +29,8 @@ _PORT_FIRST, _PORT_LAST = 20_000, 32_000
 _PORT_TRIES_MAX = 200
 _POLL_S = 0.01
 _LOG_TAIL_SIZE = 2_000
+# Waits until its standard input closes, which is when we are gone, and then ends the server.
+_WATCH = 'read -r _; kill -TERM "$1"; kill -CONT "$1"'
 
 
 class ServerError(Exception):
@@ -76,6 +78,7 @@ class ServerProcess(ABC):
         self.log_path = log_path if log_path is not None else folder / f"{name}.log"
         self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
     def command(self) -> Sequence[str]:
@@ -106,6 +109,7 @@ class ServerProcess(ABC):
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+        self._watch(self._process)
         self._wait_until_it_answers(self._process)
         return self
 
@@ -122,6 +126,7 @@ class ServerProcess(ABC):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self._stop_watching()
 
     def kill(self) -> None:
         """End it at once (SIGKILL), as a power cut of that machine would; what it had not synced is lost."""
@@ -129,6 +134,7 @@ class ServerProcess(ABC):
         if process is not None:
             process.kill()
             process.wait()
+        self._stop_watching()
 
     def pause(self) -> None:
         """Stop its clock (SIGSTOP): connections stay open and nothing answers, until ``resume``."""
@@ -158,6 +164,23 @@ class ServerProcess(ABC):
         if self._process is None or self._process.poll() is not None:
             raise ServerError(f"{self.name} is not running")
         self._process.send_signal(number)
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """See to it that the server ends even when we are killed and can stop nothing any more."""
+        self._stop_watching()
+        command = ["/bin/sh", "-c", _WATCH, "watch", str(process.pid)]
+        self._watcher = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def _stop_watching(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            # Killed first, so that it never acts on a process id that belongs to somebody else by now.
+            watcher.kill()
+            watcher.wait()
+            assert watcher.stdin is not None
+            watcher.stdin.close()
 
     def _wait_until_it_answers(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + self._start_timeout_s

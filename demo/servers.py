@@ -92,8 +92,9 @@ class EmbeddedBroker(ServerProcess):
         self._configuration_path.write_text(_iotcore_configuration(tls, port=self.port))
 
     def command(self) -> Sequence[str]:
-        # -P keeps a folder named iotcore at the place of call from shadowing the package.
-        module = [sys.executable, "-P", "-m", "iotcore", "--log-level", "ERROR"]
+        # -P keeps a folder named iotcore at the place of call from shadowing the package. Below CRITICAL it would
+        # log every packet; what makes it end is on stderr all the same.
+        module = [sys.executable, "-P", "-m", "iotcore", "--log-level", "CRITICAL"]
         return [*module, "--config", str(self._configuration_path)]
 
 

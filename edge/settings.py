@@ -11,7 +11,7 @@ from edge.errors import SettingsInvalidError
 class TerminalSettings(BaseSettings):
     """Everything a terminal process is told; the keys, certificates and limits lie in its data folder instead."""
 
-    model_config = SettingsConfigDict(env_prefix="TILLBOX_TERMINAL_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="TILLBOX_TERMINAL_", extra="forbid", frozen=True)
 
     data_folder: Path = Field(default=Path("/var/lib/tillbox"), description="where keys, trust and outbox lie")
     root_key_file: Path = Field(

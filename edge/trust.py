@@ -18,10 +18,10 @@ from sync.message import Message
 from sync.policy import Policy, open_policy
 from sync.refusals import Refusal
 from sync.roles import RoleUse
-from sync.trust_snapshot import HeldTrust, open_delta, open_snapshot
+from sync.trust_snapshot import TRUST_DELTA, HeldTrust, open_delta, open_snapshot
 
 _ANSWER, _SNAPSHOT, _POLICY = "enrolment.cbor", "snapshot.cbor", "policy.cbor"
-_DELTA_FOLDED = "delta.cbor"
+_DELTA = "delta.cbor"
 # A held snapshot or policy that has expired still loads: the decision refuses by its end, not by its absence.
 _NEVER_EXPIRED_MS = 0
 
@@ -39,11 +39,25 @@ class Identity:
 
 
 class Trust:
-    """The verified trust of one box; ``load`` makes it, the downlink renews it."""
+    """The verified trust of one box; ``load`` makes it, the downlink renews it.
 
-    def __init__(self, folder: Path, *, root: PublicKey, identity: Identity, held: HeldTrust, policy: Policy) -> None:
+    ``full`` is the newest full snapshot, ``held`` what counts: it, or it with the newest delta applied. Every delta is
+    made for a full snapshot, so that the newest one alone is kept.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        root: PublicKey,
+        identity: Identity,
+        full: HeldTrust,
+        held: HeldTrust,
+        policy: Policy,
+    ) -> None:
         self._folder = folder
         self._root = root
+        self._full = full
         self.identity = identity
         self.held = held
         self.policy = policy
@@ -52,20 +66,17 @@ class Trust:
     def load(cls, folder: Path, root: PublicKey) -> "Trust":
         """Load and verify; raises ``NotProvisionedError`` (a file is missing) or ``TrustBrokenError`` (not genuine)."""
         answer_bytes, snapshot, policy = (_read(folder / name) for name in (_ANSWER, _SNAPSHOT, _POLICY))
-        held = open_snapshot(snapshot, root, held_version=0, now_ms=_NEVER_EXPIRED_MS)
-        if isinstance(held, Refusal):
-            raise TrustBrokenError(f"The trust list on the card is not genuine ({held}).")
-        delta = folder / _DELTA_FOLDED
-        if delta.exists():
-            newer = open_delta(delta.read_bytes(), held, now_ms=_NEVER_EXPIRED_MS)
-            held = held if isinstance(newer, Refusal) else newer
+        full = open_snapshot(snapshot, root, held_version=0, now_ms=_NEVER_EXPIRED_MS)
+        if isinstance(full, Refusal):
+            raise TrustBrokenError(f"The trust list on the card is not genuine ({full}).")
+        held = _with_delta(folder / _DELTA, full)
         identity = open_identity(answer_bytes, held)
         if isinstance(identity, Refusal):
             raise TrustBrokenError(f"The enrolment on the card is not genuine ({identity}).")
         opened = open_policy(policy, held.issuers, held_version=0, now_ms=_NEVER_EXPIRED_MS)
         if isinstance(opened, Refusal):
             raise TrustBrokenError(f"The limits on the card are not genuine ({opened}).")
-        return cls(folder, root=root, identity=identity, held=held, policy=opened)
+        return cls(folder, root=root, identity=identity, full=full, held=held, policy=opened)
 
     def find_grant_issuer(self, key_id: KeyId, at_ms: int) -> PublicKey | Refusal:
         """Return the grant key that was valid ``at_ms``."""
@@ -92,16 +103,18 @@ class Trust:
             return newer
         if (newer.version, newer.issued_ms) != (self.held.version, self.held.issued_ms):
             write_durably(self._folder / _SNAPSHOT, encoded)
-            (self._folder / _DELTA_FOLDED).unlink(missing_ok=True)
-            self.held = newer
+            (self._folder / _DELTA).unlink(missing_ok=True)
+            self._full = self.held = newer
         return None
 
     def take_delta(self, encoded: bytes, *, now_ms: int) -> Refusal | None:
-        """Verify and apply a delta to the full snapshot held."""
-        newer = open_delta(encoded, self.held, now_ms=now_ms)
+        """Verify and apply a delta to the full snapshot held; it replaces the delta before it."""
+        newer = open_delta(encoded, self._full, now_ms=now_ms)
         if isinstance(newer, Refusal):
             return newer
-        write_durably(self._folder / _DELTA_FOLDED, encoded)
+        if newer.version < self.held.version:
+            return Refusal.OLDER_THAN_HELD
+        write_durably(self._folder / _DELTA, encoded)
         self.held = newer
         return None
 
@@ -167,6 +180,20 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _with_delta(path: Path, full: HeldTrust) -> HeldTrust:
+    """Apply the delta kept at ``path``; one made for an earlier list is what a power cut left behind, and ignored."""
+    if not path.exists():
+        return full
+    encoded = path.read_bytes()
+    message = TRUST_DELTA.read(encoded)
+    if not isinstance(message, Refusal) and message.content.base_version != full.version:
+        return full
+    newer = open_delta(encoded, full, now_ms=_NEVER_EXPIRED_MS)
+    if isinstance(newer, Refusal):
+        raise TrustBrokenError(f"The newer list of blocked payers on the card is not genuine ({newer}).")
+    return newer
 
 
 def _read(path: Path) -> bytes:

@@ -77,7 +77,8 @@ def decode_with_zxing(luminance: Luminance) -> tuple[Finding, ...]:
 class PyzbarLibrary(Protocol):
     """The part of ``pyzbar.pyzbar`` that is used."""
 
-    ZBarSymbol: Any
+    @property
+    def ZBarSymbol(self) -> Any: ...  # noqa: N802 - pyzbar's name
 
     def decode(self, image: Any, symbols: Any = None) -> Iterable[Any]: ...
 

@@ -58,22 +58,19 @@ def load_or_create(store: KeyStore, name: str, make: Callable[[], bytes]) -> byt
 class FileKeyStore:
     """Keys as files that only the service's own user can read, in a folder that only it can enter."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, fsync: Callable[[int], None] = os.fsync) -> None:
         self._folder = folder
+        self._fsync = fsync
 
     def load(self, name: str) -> bytes | None:
         path = self._path(name)
         try:
             self._refuse_an_open_folder()
-            # O_NONBLOCK so that a pipe put in the key's place cannot hold up the start.
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            private_bytes = _read_private(path)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _failed(f"The key file {path} cannot be opened", error) from error
-        with os.fdopen(handle, "rb") as file:
-            _refuse_an_open_file(path, os.fstat(file.fileno()))
-            private_bytes = file.read(KEY_BYTES_MAX + 1)
+            raise _failed(f"The key file {path} cannot be read", error) from error
         if not 0 < len(private_bytes) <= KEY_BYTES_MAX:
             raise KeyStoreError(
                 f"The key file {path} is damaged: it holds {len(private_bytes)} bytes.",
@@ -88,7 +85,7 @@ class FileKeyStore:
         try:
             self._make_folder()
             self._refuse_an_open_folder()
-            _write_once(path, private_bytes)
+            self._write_once(path, private_bytes)
         except FileExistsError as error:
             raise KeyExists(
                 f"There is a key {path} already; it was left as it is.",
@@ -103,9 +100,12 @@ class FileKeyStore:
         return self._folder / f"{name}.key"
 
     def _make_folder(self) -> None:
-        if not self._folder.is_dir():
+        try:
             self._folder.mkdir(mode=FOLDER_MODE)
-            _sync_folder(self._folder.parent)
+        except FileExistsError:
+            # Another process may have made it just now, so this is no refusal of a key.
+            return
+        self._sync_folder(self._folder.parent)
 
     def _refuse_an_open_folder(self) -> None:
         status = self._folder.stat()
@@ -116,26 +116,34 @@ class FileKeyStore:
                 "If somebody may have read a key, enrol the terminal again.",
             )
 
+    def _write_once(self, path: Path, private_bytes: bytes) -> None:
+        """Write aside, then link: a power cut leaves the whole key or none, and no key is ever overwritten."""
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                os.fchmod(file.fileno(), FILE_MODE)
+                file.write(private_bytes)
+                file.flush()
+                self._fsync(file.fileno())
+            os.link(name, path)
+        finally:
+            os.unlink(name)
+        self._sync_folder(path.parent)
 
-def _write_once(path: Path, private_bytes: bytes) -> None:
-    """Write aside, then link: a power cut leaves the whole key or none, and an existing key is never touched."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    def _sync_folder(self, folder: Path) -> None:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _read_private(path: Path) -> bytes:
+    # O_NOFOLLOW and O_NONBLOCK so that a link or a pipe in the key's place neither leads away nor holds up the start.
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), FILE_MODE)
-            file.write(private_bytes)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(name, path)
-    finally:
-        os.unlink(name)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
+        _refuse_an_open_file(path, os.fstat(handle))
+        return os.read(handle, KEY_BYTES_MAX + 1)
     finally:
         os.close(handle)
 

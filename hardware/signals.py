@@ -4,6 +4,7 @@ The methods are what happened and not what to play, so that a buzzer, a lamp and
 """
 
 import logging
+from contextlib import suppress
 from typing import Final, Protocol, TextIO
 
 BELL: Final = "\a"
@@ -96,5 +97,7 @@ class BellSignals:
         self._ring(3)
 
     def _ring(self, times: int) -> None:
-        self._stream.write(BELL * times)
-        self._stream.flush()
+        # A terminal that has gone away (OSError) or was closed (ValueError) must not stop a sale.
+        with suppress(OSError, ValueError):
+            self._stream.write(BELL * times)
+            self._stream.flush()

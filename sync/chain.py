@@ -60,9 +60,9 @@ class LostRange:
 class ChainView:
     """What the shell loads for one (terminal, epoch).
 
-    ``branches`` has the main branch first. ``held`` MUST contain every record with a number from the batch's lowest
-    − 1 to its highest + 1 (for a hello: its head and its acknowledged record, as far as they are held) and MAY
-    contain more; ``floating`` every floating record; ``lost`` every lost range that touches the batch's numbers.
+    ``branches`` has the main branch first. ``held`` MUST contain every record that bears one of ``numbers_needed``
+    (for a hello: its head and its acknowledged record, as far as they are held) and MAY contain more; ``floating``
+    every floating record; ``lost`` every lost range that contains one of those numbers.
     ``is_forked`` and ``is_rolled_back`` are what earlier receptions found; they stay until the next epoch.
     """
 
@@ -89,10 +89,13 @@ def held_from(message: Message[Record]) -> Held:
     return Held(record.number, message.hash, record.previous_hash, lost=_lost_by(record))
 
 
-def numbers_needed(records: Sequence[Message[Record]]) -> tuple[int, int]:
-    """Return the first and last number whose records ``ChainView.held`` must contain to judge these records."""
+def numbers_needed(records: Sequence[Message[Record]]) -> frozenset[int]:
+    """Return the numbers whose records ``ChainView.held`` must contain: those of the batch and their neighbours.
+
+    A set and no range, so that a hostile batch cannot make the cloud load a whole chain.
+    """
     numbers = [message.content.number for message in records]
-    return min(numbers) - 1, max(numbers) + 1
+    return frozenset(near for number in numbers for near in (number - 1, number, number + 1))
 
 
 def _lost_by(record: Record) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ A record is placed once its parent is: then it extends a branch, or begins a new
 known float, until the parent arrives or a LOST record closes the gap before them. Used for one reception and dropped.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,7 +17,7 @@ class ChainTree:
 
     def __init__(self, view: ChainView) -> None:
         self.branches = {branch.number: branch for branch in view.branches}
-        self.by_hash: dict[bytes, Held] = {view.base_hash: Held(0, view.base_hash, b"", MAIN_BRANCH)}
+        self.by_hash: dict[bytes, Held] = {}
         self.floating: dict[bytes, Held] = {}
         self.lost = list(view.lost)
         self.closed: list[LostRange] = []
@@ -28,7 +29,8 @@ class ChainTree:
         """Records that would have begun one branch too many."""
         self._by_number: dict[int, dict[bytes, Held]] = defaultdict(dict)
         self._children: dict[bytes, list[Held]] = defaultdict(list)
-        for held in (*view.held, *view.floating):
+        self._new: set[bytes] = set()
+        for held in (Held(0, view.base_hash, b"", MAIN_BRANCH), *view.floating, *view.held):
             self._learn(held)
 
     def add(self, new: Iterable[Held]) -> None:
@@ -37,8 +39,10 @@ class ChainTree:
         for held in added:
             # A record beyond the bound will be set aside, so what it says of lost numbers must not count either.
             is_over = len(self.floating) >= FLOATING_MAX
+            self._new.add(held.hash)
             self._learn(replace(held, lost=None) if is_over else held)
         self._settle(added)
+        self._close_gaps()
 
     def hashes_at(self, number: int) -> Iterable[bytes]:
         """Return the hashes of all records known to bear ``number``."""
@@ -58,9 +62,8 @@ class ChainTree:
             self._children[held.previous_hash].append(held)
 
     def _settle(self, candidates: Iterable[Held]) -> None:
-        # Each pass of the loop places at least one floating record, so it ends.
         waiting = list(reversed(list(candidates)))
-        while waiting or self._close_one_gap(waiting):
+        while waiting:
             held = waiting.pop()
             if held.hash in self.floating and self._try_to_place(held):
                 waiting.extend(self._children[held.hash])
@@ -71,17 +74,14 @@ class ChainTree:
             self._place(held, lost.branch)
             return True
         parent = self.by_hash.get(held.previous_hash)
-        if parent is not None and (parent.number != held.number - 1 or parent.branch is None):
-            return False
-        if parent is None and held.number != 1:
-            return False
+        if parent is None or parent.number != held.number - 1 or parent.branch is None:
+            # A first record that names another base than ours has no parent to wait for: it forks at the very root.
+            return held.number == 1 and self._fork(held, parent_branch=MAIN_BRANCH, fork_number=0) is not None
         for branch in self.branches.values():
-            if branch.tip_number == held.number - 1 and branch.tip_hash == held.previous_hash:
+            if branch.tip_number == parent.number and branch.tip_hash == parent.hash:
                 self._extend(branch, held)
                 return True
-        # A first record that names another base than ours has no parent to wait for: it forks at the very root.
-        parent_branch = MAIN_BRANCH if parent is None or parent.branch is None else parent.branch
-        return self._fork(held, parent_branch=parent_branch, fork_number=held.number - 1) is not None
+        return self._fork(held, parent_branch=parent.branch, fork_number=parent.number) is not None
 
     def _place(self, held: Held, branch: int) -> None:
         placed = replace(held, branch=branch)
@@ -117,6 +117,8 @@ class ChainTree:
 
     def _lost_range_of(self, held: Held) -> LostRange | None:
         """Return the closed range that ``held`` fills, unless a neighbour's hash shows that it is of another line."""
+        if held.hash not in self._new:
+            return None
         for lost in self.lost:
             if not lost.first <= held.number <= lost.last or self._held_at(held.number, lost.branch) is not None:
                 continue
@@ -128,18 +130,16 @@ class ChainTree:
                 return lost
         return None
 
-    def _close_one_gap(self, waiting: list[Held]) -> bool:
-        """Let the first floating record whose gap is wholly named as lost join a branch; its children wait then."""
+    def _close_gaps(self) -> None:
+        """Let floating records whose gap is wholly named as lost join a branch, lowest number first."""
         claims = _merge(held.lost for held in self.floating.values() if held.lost is not None)
         if not claims:
-            return False
+            return
         starts = [held for held in self.floating.values() if held.previous_hash not in self.by_hash]
         for start in sorted(starts, key=lambda held: (held.number, held.hash)):
-            claim = next((claim for claim in claims if claim[0] < start.number <= claim[1] + 1), None)
+            claim = _claim_before(start.number, claims)
             if claim is not None and self._join_behind(start, claim_first=claim[0]):
-                waiting.extend(self._children[start.hash])
-                return True
-        return False
+                self._settle(self._children[start.hash])
 
     def _join_behind(self, start: Held, *, claim_first: int) -> bool:
         reaching = [b for b in self.branches.values() if claim_first - 1 <= b.tip_number < start.number - 1]
@@ -172,3 +172,9 @@ def _merge(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         else:
             merged.append((first, last))
     return merged
+
+
+def _claim_before(number: int, claims: list[tuple[int, int]]) -> tuple[int, int] | None:
+    """Return the claimed range that ends right before ``number`` or contains it."""
+    at = bisect_left(claims, (number, 0)) - 1
+    return claims[at] if at >= 0 and number <= claims[at][1] + 1 else None

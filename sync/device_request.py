@@ -43,9 +43,7 @@ def sign_device_request(key: SigningKey, request: DeviceRequest) -> bytes:
     return sign_payload(key, SignedType.DEVICE_REQUEST, request.payload())
 
 
-def verify_device_request(
-    key: PublicKey, request: DeviceRequest, *, signature: bytes, now_ms: int
-) -> Refusal | None:
+def verify_device_request(key: PublicKey, request: DeviceRequest, *, signature: bytes, now_ms: int) -> Refusal | None:
     """Check the signature, then the time: ``signature_invalid``, ``high_s``, ``message_expired`` or ``None``."""
     refusal = verify_payload(key, SignedType.DEVICE_REQUEST, payload=request.payload(), signature=signature)
     if refusal is not None:

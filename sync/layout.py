@@ -182,12 +182,22 @@ def _write_bytes(value: Any) -> bytes:
 
 
 class Layout(Generic[T]):
-    """The array layout of the dataclass ``kind``: version, then ``fields`` in order, at most ``size_max`` bytes."""
+    """The array layout of the dataclass ``kind``: version, then ``fields`` in order, at most ``size_max`` bytes.
 
-    def __init__(self, kind: type[T], *fields: Field, size_max: int) -> None:
+    ``check`` looks at what no single field can: it gives a refusal where the fields do not go together.
+    """
+
+    def __init__(
+        self,
+        kind: type[T],
+        *fields: Field,
+        size_max: int,
+        check: Callable[[T], Refusal | None] = lambda _: None,
+    ) -> None:
         self.kind = kind
         self.fields = fields
         self.size_max = size_max
+        self.check = check
 
     @property
     def fields_size_max(self) -> int:
@@ -202,13 +212,15 @@ class Layout(Generic[T]):
             if isinstance(refusal := field.read(element), Refusal):
                 raise ValueError(f"{self.kind.__name__}.{field.name}: {refusal}")
             wire.append(element)
+        if refusal := self.check(value):
+            raise ValueError(f"{self.kind.__name__}: {refusal}, its fields do not go together")
         encoded = cbor.encode(wire)
         if len(encoded) > self.size_max:
             raise ValueError(f"{self.kind.__name__} takes {len(encoded)} bytes, at most {self.size_max} are allowed")
         return encoded
 
     def decode(self, encoded: bytes) -> T | Refusal:
-        """Decode strictly, or name what is wrong: size, CBOR, shape, version, then each field in order."""
+        """Decode strictly, or name what is wrong: size, CBOR, shape, version, each field in order, all together."""
         if len(encoded) > self.size_max:
             return Refusal.OVERSIZED
         value = cbor.decode(encoded)
@@ -226,4 +238,5 @@ class Layout(Generic[T]):
             if isinstance(read, Refusal):
                 return read
             content[field.name] = read
-        return self.kind(**content)
+        decoded = self.kind(**content)
+        return self.check(decoded) or decoded

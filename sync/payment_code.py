@@ -10,7 +10,6 @@ The device signs, as ``payment_code``, the payload ``[1, mode, SHA-256(grant), t
 The replay key is (serial, counter), never the text.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import assert_never
@@ -18,12 +17,13 @@ from typing import assert_never
 from sync import cbor
 from sync.envelope import Signed, SignedType, sign_payload, verify_payload
 from sync.grant import GRANT, Grant
-from sync.ids import KeyId, Serial
-from sync.keys import SIGNATURE_SIZE, PublicKey, SigningKey, parse_public_key
+from sync.ids import Serial
+from sync.keys import SIGNATURE_SIZE, SigningKey, parse_public_key
 from sync.layout import FORMAT_VERSION
 from sync.message import Message
 from sync.qr_text import PAYMENT_CODE_SIZE_MAX, QrPrefix, from_text, to_text
 from sync.refusals import Refusal
+from sync.roles import FindKey, find_for_life
 
 ONE_WAY_NONCE_SIZE = 8
 REQUEST_HASH_SIZE = 16
@@ -84,7 +84,9 @@ def make_payment_code(
     grant: Message[Grant], device_key: SigningKey, *, time_s: int, counter: int, challenge: bytes
 ) -> PaymentCode:
     """Make what the phone shows: one-way for an 8-byte nonce, two-way for a 16-byte request hash."""
-    mode = CodeMode.ONE_WAY if len(challenge) == ONE_WAY_NONCE_SIZE else CodeMode.TWO_WAY
+    mode = {ONE_WAY_NONCE_SIZE: CodeMode.ONE_WAY, REQUEST_HASH_SIZE: CodeMode.TWO_WAY}.get(len(challenge))
+    if mode is None:
+        raise ValueError(f"a challenge has {ONE_WAY_NONCE_SIZE} or {REQUEST_HASH_SIZE} bytes, not {len(challenge)}")
     payload = _device_payload(mode, grant.signed, time_s=time_s, counter=counter, challenge=challenge)
     signature = sign_payload(device_key, SignedType.PAYMENT_CODE, payload)
     return PaymentCode(mode, grant.content, grant.signed, time_s, counter, challenge, signature)
@@ -137,12 +139,16 @@ def decode_payment_code(raw: bytes) -> PaymentCode | Refusal:
     return code if is_session else _check_device_part(code) or code
 
 
-def verify_signatures(code: PaymentCode, find_issuer: Callable[[KeyId, int], PublicKey | Refusal]) -> Refusal | None:
+def verify_signatures(code: PaymentCode, find_issuer: FindKey) -> Refusal | None:
     """Check the issuer's signature over the grant, then the device's over the code.
 
-    ``find_issuer(key_id, at_ms)`` gives the grant key that was valid when the grant was issued, or a refusal.
+    ``find_issuer(key_id, at_ms)`` gives the grant key that was valid then, or a refusal; it is asked for the grant's
+    issue and its end.
     """
-    issuer = find_issuer(code.grant.key_id, code.grant.issued_s * 1000)
+    grant = code.grant
+    issuer = find_for_life(
+        find_issuer, grant.key_id, issued_ms=grant.issued_s * 1000, expires_ms=grant.expires_s * 1000
+    )
     if isinstance(issuer, Refusal):
         return issuer
     refusal = code.signed_grant.verify(SignedType.GRANT, issuer)
@@ -164,8 +170,8 @@ def verify_signatures(code: PaymentCode, find_issuer: Callable[[KeyId, int], Pub
 def check_times(code: PaymentCode, *, now_s: int, age_s_max: int, ahead_s_max: int) -> Refusal | None:
     """Check lifetime and freshness: −``ahead_s_max`` ≤ ``now_s`` − code time ≤ ``age_s_max`` (protocol §7).
 
-    A two-way code is fresh by its request instead, so only its grant's life is looked at here. The cloud passes the
-    time the terminal claims as ``now_s``.
+    A two-way code is fresh by its request instead (``check_request``), so only its grant's life is looked at here. The
+    cloud passes the time the terminal claims as ``now_s``.
     """
     if now_s < code.grant.issued_s - ahead_s_max:
         return Refusal.GRANT_NOT_YET_VALID
@@ -179,6 +185,16 @@ def check_times(code: PaymentCode, *, now_s: int, age_s_max: int, ahead_s_max: i
                 return Refusal.CODE_FROM_FUTURE
             return Refusal.CODE_EXPIRED if now_s > code.time_s + age_s_max else None
     assert_never(code.mode)
+
+
+def check_request(code: PaymentCode, *, request_hash: bytes | None) -> Refusal | None:
+    """Check that a two-way code answers the request with this short hash; ``None`` where the box shows none.
+
+    Without this check a two-way code would be fresh at every box for as long as its grant lives.
+    """
+    if code.mode is CodeMode.TWO_WAY and code.challenge != request_hash:
+        return Refusal.REQUEST_MISMATCH
+    return None
 
 
 def _check_device_part(code: PaymentCode) -> Refusal | None:

@@ -4,19 +4,19 @@ On the wire (after ``TQ1:``): ``[request, request_signature, certificate, certif
 The phone checks the certificate under the fleet CA's key and the request under the certificate's.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from sync import cbor
 from sync.certificate import TERMINAL_CERTIFICATE, TerminalCertificate
 from sync.envelope import Signed, SignedType
 from sync.ids import KeyId, PaymentId
-from sync.keys import SIGNATURE_SIZE, PublicKey, parse_public_key
+from sync.keys import SIGNATURE_SIZE, parse_public_key
 from sync.layout import Layout, currency, data, uint
 from sync.message import Message, MessageKind
 from sync.payment_code import REQUEST_HASH_SIZE
 from sync.qr_text import OTHER_CODE_SIZE_MAX, QrPrefix, from_text, to_text
 from sync.refusals import Refusal
+from sync.roles import FindKey, find_for_life
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +104,18 @@ def decode_payment_request(raw: bytes) -> ShownRequest | Refusal:
     )
 
 
-def verify_payment_request(
-    shown: ShownRequest, *, now_s: int, find_fleet_ca: Callable[[KeyId, int], PublicKey | Refusal]
-) -> Refusal | None:
+def verify_payment_request(shown: ShownRequest, *, now_s: int, find_fleet_ca: FindKey) -> Refusal | None:
     """Check the certificate, then the request under it, then both times; ``None`` when all hold.
 
-    ``find_fleet_ca(key_id, at_ms)`` gives the fleet CA's role key.
+    ``find_fleet_ca(key_id, at_ms)`` gives the fleet CA's role key; the certificate must lie within its life.
     """
     certificate = shown.certificate.content
-    fleet_ca = find_fleet_ca(certificate.key_id, certificate.not_before_s * 1000)
+    fleet_ca = find_for_life(
+        find_fleet_ca,
+        certificate.key_id,
+        issued_ms=certificate.not_before_s * 1000,
+        expires_ms=certificate.not_after_s * 1000,
+    )
     if isinstance(fleet_ca, Refusal):
         return fleet_ca
     if refusal := TERMINAL_CERTIFICATE.verify(shown.certificate, fleet_ca):

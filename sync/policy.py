@@ -75,7 +75,9 @@ def open_policy(encoded: bytes, issuers: Issuers, *, held_version: int, now_ms: 
     """Verify a policy under the policy key; refuses ``older_than_held`` and ``policy_expired`` besides."""
 
     def find_key(policy: Policy) -> PublicKey | Refusal:
-        return issuers.find(RoleUse.POLICY, policy.key_id, at_ms=policy.issued_ms)
+        return issuers.find_for_life(
+            RoleUse.POLICY, policy.key_id, issued_ms=policy.issued_ms, expires_ms=policy.expires_ms
+        )
 
     message = POLICY.open(encoded, find_key)
     if isinstance(message, Refusal):

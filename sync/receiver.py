@@ -112,11 +112,11 @@ def receive(chain: ChainView, records: Sequence[Message[Record]]) -> Reception:
     """Judge the verified records of one batch against their chain, in any order."""
     tree = ChainTree(chain)
     known = set(tree.by_hash)
-    own = [m for m in records if m.content.terminal_id == chain.terminal_id and m.content.epoch == chain.epoch]
+    own = [message for message in records if _is_of(chain, message)]
     new = {message.hash: held_from(message) for message in own if message.hash not in known}
     tree.add(new.values())
     is_forked = chain.is_forked or len(tree.branches) > 1 or any(_has_rival(tree, held) for held in new.values())
-    judged = _judge(tree, records, own=own, new=set(new))
+    judged = _judge(chain, tree, records, new=set(new))
     answer, gap = _answer(tree, judged, is_forked=is_forked, is_rolled_back=chain.is_rolled_back)
     landed = (tree.by_hash[held.hash] for held in chain.floating)
     return Reception(
@@ -174,15 +174,16 @@ def _has_rival(tree: ChainTree, held: Held) -> bool:
     return any(hash_ != held.hash for hash_ in tree.hashes_at(held.number))
 
 
-def _judge(
-    tree: ChainTree, records: Sequence[Message[Record]], *, own: Sequence[Message[Record]], new: set[bytes]
-) -> list[Judged]:
-    is_own = {id(message) for message in own}
+def _is_of(chain: ChainView, message: Message[Record]) -> bool:
+    return (message.content.terminal_id, message.content.epoch) == (chain.terminal_id, chain.epoch)
+
+
+def _judge(chain: ChainView, tree: ChainTree, records: Sequence[Message[Record]], *, new: set[bytes]) -> list[Judged]:
     room = FLOATING_MAX - sum(1 for hash_ in tree.floating if hash_ not in new)
     seen: set[bytes] = set()
     judged = []
     for message in records:
-        if id(message) not in is_own:
+        if not _is_of(chain, message):
             judged.append(Judged(message, Verdict.SET_ASIDE, set_aside=SetAside.FOREIGN_CHAIN))
             continue
         branch = tree.by_hash[message.hash].branch

@@ -12,6 +12,7 @@ from sync.ids import KeyId, PaymentId, TerminalId
 from sync.layout import SAFE_BITS, Layout, blob, choice, currency, data, group, many, time_ms, uint
 from sync.message import Message, MessageKind
 from sync.qr_text import OTHER_CODE_SIZE_MAX, PAYMENT_CODE_SIZE_MAX
+from sync.refusals import Refusal
 
 GENESIS_HASH = bytes(32)
 
@@ -67,6 +68,17 @@ class Record:
     detail: tuple[int, ...] = ()
 
 
+def _check_detail(record: Record) -> Refusal | None:
+    """``lost`` and ``clock_set`` have two details, the others none; what is lost is a range of record numbers."""
+    is_pair = record.kind in (RecordKind.LOST, RecordKind.CLOCK_SET)
+    if len(record.detail) != (2 if is_pair else 0):
+        return Refusal.WRONG_SHAPE
+    if record.kind is RecordKind.LOST:
+        first, last = record.detail
+        return None if 1 <= first <= last < 1 << 32 else Refusal.OUT_OF_RANGE
+    return None
+
+
 RECORD = MessageKind(
     SignedType.RECORD,
     Layout(
@@ -97,6 +109,7 @@ RECORD = MessageKind(
         time_ms("authorised_at_ms"),
         many("detail", uint("value", bits=SAFE_BITS), count_max=4),
         size_max=1200,
+        check=_check_detail,
     ),
 )
 

@@ -70,6 +70,7 @@ TRUST_DELTA = MessageKind(
         many("denied", data("serial", 8), count_max=DENIED_MAX, is_sorted=True),
         many("no_longer_denied", data("serial", 8), count_max=DENIED_MAX, is_sorted=True),
         size_max=200_000,
+        check=lambda delta: None if delta.version > delta.base_version else Refusal.OUT_OF_RANGE,
     ),
 )
 
@@ -89,7 +90,8 @@ def open_snapshot(encoded: bytes, root: PublicKey, *, held_version: int, now_ms:
     """Verify a full snapshot from the root down.
 
     Refuses ``older_than_held`` below ``held_version``, ``snapshot_expired`` at or after its end, ``unknown_issuer``
-    where no role key inside may sign it, and every refusal of its parts.
+    where no role key inside may sign it, ``issuer_not_valid`` where that key is not valid from its issue to its end,
+    and every refusal of its parts.
     """
     message = TRUST_SNAPSHOT.read(encoded)
     if isinstance(message, Refusal):
@@ -108,7 +110,7 @@ def open_snapshot(encoded: bytes, root: PublicKey, *, held_version: int, now_ms:
         Issuers(tuple(issuers)),
         frozenset(snapshot.denied),
     )
-    signer = held.issuers.find(RoleUse.TRUST, snapshot.key_id, at_ms=snapshot.issued_ms)
+    signer = _find_signer(held.issuers, snapshot)
     if isinstance(signer, Refusal):
         return signer
     refusal = TRUST_SNAPSHOT.verify(message, signer)
@@ -117,9 +119,7 @@ def open_snapshot(encoded: bytes, root: PublicKey, *, held_version: int, now_ms:
 
 def open_delta(encoded: bytes, held: HeldTrust, *, now_ms: int) -> HeldTrust | Refusal:
     """Verify a delta under the trust key held and apply it; ``delta_base_mismatch`` if made for another snapshot."""
-    message = TRUST_DELTA.open(
-        encoded, lambda delta: held.issuers.find(RoleUse.TRUST, delta.key_id, at_ms=delta.issued_ms)
-    )
+    message = TRUST_DELTA.open(encoded, lambda delta: _find_signer(held.issuers, delta))
     if isinstance(message, Refusal):
         return message
     delta = message.content
@@ -129,6 +129,12 @@ def open_delta(encoded: bytes, held: HeldTrust, *, now_ms: int) -> HeldTrust | R
         return Refusal.DELTA_BASE_MISMATCH
     denied = (held.denied | frozenset(delta.denied)) - frozenset(delta.no_longer_denied)
     return HeldTrust(delta.version, delta.issued_ms, delta.expires_ms, held.issuers, denied)
+
+
+def _find_signer(issuers: Issuers, content: TrustSnapshot | TrustDelta) -> PublicKey | Refusal:
+    return issuers.find_for_life(
+        RoleUse.TRUST, content.key_id, issued_ms=content.issued_ms, expires_ms=content.expires_ms
+    )
 
 
 def _check_age(content: TrustSnapshot | TrustDelta, *, held_version: int, now_ms: int) -> Refusal | None:

@@ -14,7 +14,7 @@ main() {
     elif sudo -n true 2>/dev/null; then
         install_missing sudo -n
     else
-        stop "run: sudo sh -c 'apt-get update && apt-get install -y --no-install-recommends $missing'"
+        stop "sudo sh -c 'apt-get update && apt-get install -y --no-install-recommends $missing'"
     fi
     missing=$(list_missing)
     [ -z "$missing" ] || stop "apt-get was run, yet these are still not found: $missing"

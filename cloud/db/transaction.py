@@ -115,6 +115,9 @@ def _run_once(engine: Engine, work: Callable[[Session], T]) -> T:
         try:
             session.commit()
         except DBAPIError as error:
+            # SQLAlchemy takes a transaction whose COMMIT failed for over and would hand the connection on with it
+            # open; the next user must get another one.
+            session.invalidate()
             if _fault_of(error) is _Fault.LOST:
                 raise _CommitLostError(error) from error
             raise

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
+from cloud.fleet.states import EnrolmentRefusal
 from cloud.keyring import FleetCa
 from sync.certificate import TERMINAL_CERTIFICATE, TerminalCertificate
 from sync.ids import MerchantId, SiteId, TerminalId
@@ -33,6 +34,9 @@ BACKDATED_MS = 3600 * 1000
 CRL_VALIDITY_MS = 30 * _DAY_MS
 """Past it a broker lets nobody in, so the list is exported long before: with each revocation and each day."""
 
+_SERVER_NAME = "broker"
+"""Clients look at the alternative names; this one only shows in listings."""
+_DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.I)
 _WORKER_NAME = re.compile(r"cloud-[a-z0-9-]{1,48}")
 
 
@@ -62,16 +66,21 @@ class TerminalIdentity:
     name: str
 
 
-def read_link_request(encoded: bytes) -> ec.EllipticCurvePublicKey | None:
-    """Return the key of a PKCS#10 request (DER) if it is P-256 and the request proves possession of it, else ``None``."""
+def read_link_request(encoded: bytes) -> ec.EllipticCurvePublicKey | EnrolmentRefusal:
+    """Return the key of a PKCS#10 request (DER, RFC 2986) that is of P-256 and proven by the request's own signature.
+
+    Refuses ``link_request_unusable`` and ``link_key_not_p256``.
+    """
     try:
         request = x509.load_der_x509_csr(encoded)
         key = request.public_key()
         is_proven = request.is_signature_valid
     except (ValueError, UnsupportedAlgorithm):
-        return None
-    if not is_proven or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        return None
+        return EnrolmentRefusal.LINK_REQUEST_UNUSABLE
+    if not is_proven:
+        return EnrolmentRefusal.LINK_REQUEST_UNUSABLE
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        return EnrolmentRefusal.LINK_KEY_NOT_P256
     return key
 
 
@@ -87,11 +96,12 @@ def issue_server_certificate(ca: FleetCa, names: Sequence[str], *, now_ms: int) 
     """Make a key and certificate for a broker reached under these DNS names and IP addresses, for 365 days.
 
     It holds from the CA's own beginning, since a box that lost its clock must reach the broker to learn the time.
+    Raises ``ValueError`` for what is no name, or for none.
     """
+    alternatives = x509.SubjectAlternativeName(_general_names(names))
     key = ec.generate_private_key(ec.SECP256R1())
-    begins_ms = int(ca.certificate.not_valid_before_utc.timestamp()) * 1000
-    builder = _begin(ca, key.public_key(), common_name=names[0], begins_ms=begins_ms)
-    builder = builder.add_extension(x509.SubjectAlternativeName(_general_names(names)), critical=False)
+    builder = _begin(ca, key.public_key(), common_name=_SERVER_NAME, begins_ms=_begin_ms(ca))
+    builder = builder.add_extension(alternatives, critical=False)
     certificate = _finish(ca, builder, ends_ms=now_ms + SERVER_VALIDITY_MS, usage=ExtendedKeyUsageOID.SERVER_AUTH)
     return IssuedIdentity(_encode(key), certificate)
 
@@ -136,7 +146,7 @@ def issue_terminal_certificate(
         site_id=identity.site_id,
         name=identity.name,
         public_key=key.raw,
-        not_before_s=(now_ms - BACKDATED_MS) // 1000,
+        not_before_s=max(now_ms - BACKDATED_MS, _begin_ms(ca)) // 1000,
         not_after_s=min(now_ms + TERMINAL_VALIDITY_MS, _end_ms(ca)) // 1000,
     )
     return TERMINAL_CERTIFICATE.sign(ca.signing_key, content)
@@ -149,7 +159,7 @@ def _begin(ca: FleetCa, key: ec.EllipticCurvePublicKey, *, common_name: str, beg
         .issuer_name(ca.certificate.subject)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(max(_time(begins_ms), ca.certificate.not_valid_before_utc))
+        .not_valid_before(_time(max(begins_ms, _begin_ms(ca))))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_SIGNS_ONLY, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
@@ -184,19 +194,28 @@ def _authority_key(ca: FleetCa) -> x509.AuthorityKeyIdentifier:
 
 
 def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
-    listed: list[x509.GeneralName] = []
-    for name in names:
-        try:
-            listed.append(x509.IPAddress(ipaddress.ip_address(name)))
-        except ValueError:
-            listed.append(x509.DNSName(name))
-    return listed
+    if not names:
+        raise ValueError("a broker's certificate needs at least one name")
+    return [_general_name(name) for name in names]
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        if _DNS_NAME.fullmatch(name) is None:
+            raise ValueError(f"{name!r} is no IP address and no DNS name") from None
+        return x509.DNSName(name)
 
 
 def _encode(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def _begin_ms(ca: FleetCa) -> int:
+    return int(ca.certificate.not_valid_before_utc.timestamp()) * 1000
 
 
 def _end_ms(ca: FleetCa) -> int:

@@ -118,4 +118,4 @@ def find_answer(session: Session, request_hash: bytes, *, since_ms: int) -> tupl
     is_meant = ENROLMENT_ANSWERS.c.request_hash == request_hash
     statement = select(ENROLMENT_ANSWERS).where(is_meant, ENROLMENT_ANSWERS.c.answered_ms >= since_ms)
     row = session.execute(statement).one_or_none()
-    return row and (TerminalId(row.terminal_id), row.epoch, row.answer)
+    return (TerminalId(row.terminal_id), row.epoch, row.answer) if row else None

@@ -61,7 +61,7 @@ class Limits:
 
     @classmethod
     def of(cls, currency: str, **limits: int) -> "Limits":
-        """The defaults of protocol §5 in one currency, but for the ``limits`` named; raises ``ValueError`` if absurd."""
+        """The defaults of protocol §5 in one currency but for the ``limits`` named; raises ``ValueError`` if absurd."""
         content = Policy(key_id=KeyId(bytes(4)), version=1, issued_ms=0, expires_ms=1, currency=currency, **limits)
         POLICY.layout.encode(content)
         return cls(content)
@@ -87,9 +87,10 @@ class Publisher:
                 raise PublishingError(
                     "deny_list_full", f"{len(denied)} serials are denied, a snapshot holds {DENIED_MAX}"
                 )
-            made = build_snapshot(self.keyring, denied, version=_next(newest), now_ms=now_ms)
-            if newest is not None and _is_current(newest, made):
+            content_hash = _snapshot_hash(self.keyring, denied, now_ms=now_ms)
+            if newest is not None and _is_current(newest, content_hash, now_ms=now_ms):
                 return newest
+            made = build_snapshot(self.keyring, denied, version=_next(newest), now_ms=now_ms)
             if store.append(session, TRUST_SNAPSHOTS, made):
                 self.deny_list.mark_published(session, denied, version=made.version)
                 return made
@@ -99,9 +100,10 @@ class Publisher:
         """Return the newest policy after publishing another if the limits changed or it is six hours old."""
         for _ in range(_RACES_MAX):
             newest = store.newest(session, POLICIES)
-            made = build_policy(self.keyring, self.limits, version=_next(newest), now_ms=now_ms)
-            if newest is not None and _is_current(newest, made):
+            content_hash = _policy_hash(self.keyring, self.limits, now_ms=now_ms)
+            if newest is not None and _is_current(newest, content_hash, now_ms=now_ms):
                 return newest
+            made = build_policy(self.keyring, self.limits, version=_next(newest), now_ms=now_ms)
             if store.append(session, POLICIES, made):
                 return made
         raise _lost_every_race(POLICIES)
@@ -110,16 +112,15 @@ class Publisher:
 def build_snapshot(keyring: Keyring, denied: tuple[Serial, ...], *, version: int, now_ms: int) -> Published:
     """Sign a snapshot of the keyring's role keys and the denied serials (ascending), valid for 72 hours."""
     key = keyring.signing_key(RoleUse.TRUST, now_ms=now_ms)
-    role_keys = keyring.statements(now_ms=now_ms)
     content = TrustSnapshot(
         key_id=key.public_key.key_id,
         version=version,
         issued_ms=now_ms,
-        expires_ms=now_ms + VALID_MS,
-        role_keys=role_keys,
+        expires_ms=_expires_ms(keyring, RoleUse.TRUST, now_ms=now_ms),
+        role_keys=keyring.statements(now_ms=now_ms),
         denied=denied,
     )
-    content_hash = hashlib.sha256(cbor.encode((content.key_id, role_keys, denied))).digest()
+    content_hash = _snapshot_hash(keyring, denied, now_ms=now_ms)
     return Published(version, now_ms, content_hash, TRUST_SNAPSHOT.sign(key, content).encode())
 
 
@@ -127,20 +128,34 @@ def build_policy(keyring: Keyring, limits: Limits, *, version: int, now_ms: int)
     """Sign a policy with these limits, valid for 72 hours."""
     key = keyring.signing_key(RoleUse.POLICY, now_ms=now_ms)
     key_id = key.public_key.key_id
-    content = replace(limits.content, key_id=key_id, version=version, issued_ms=now_ms, expires_ms=now_ms + VALID_MS)
-    unchanging = replace(limits.content, key_id=key_id)
-    content_hash = hashlib.sha256(POLICY.layout.encode(unchanging)).digest()
+    expires_ms = _expires_ms(keyring, RoleUse.POLICY, now_ms=now_ms)
+    content = replace(limits.content, key_id=key_id, version=version, issued_ms=now_ms, expires_ms=expires_ms)
+    content_hash = _policy_hash(keyring, limits, now_ms=now_ms)
     return Published(version, now_ms, content_hash, POLICY.sign(key, content).encode())
+
+
+def _expires_ms(keyring: Keyring, use: RoleUse, *, now_ms: int) -> int:
+    """72 hours on, or when the signing key ends: a box believes nothing that would outlive its signer."""
+    return min(now_ms + VALID_MS, keyring.current(use, now_ms=now_ms).role.not_after_ms)
+
+
+def _snapshot_hash(keyring: Keyring, denied: tuple[Serial, ...], *, now_ms: int) -> bytes:
+    key_id = keyring.signing_key(RoleUse.TRUST, now_ms=now_ms).public_key.key_id
+    return hashlib.sha256(cbor.encode((key_id, keyring.statements(now_ms=now_ms), denied))).digest()
+
+
+def _policy_hash(keyring: Keyring, limits: Limits, *, now_ms: int) -> bytes:
+    key_id = keyring.signing_key(RoleUse.POLICY, now_ms=now_ms).public_key.key_id
+    return hashlib.sha256(POLICY.layout.encode(replace(limits.content, key_id=key_id))).digest()
 
 
 def _next(newest: Published | None) -> int:
     return 1 if newest is None else newest.version + 1
 
 
-def _is_current(newest: Published, made: Published) -> bool:
+def _is_current(newest: Published, content_hash: bytes, *, now_ms: int) -> bool:
     """Say whether what is published still says what would be said now, and is young; a clock set back makes it old."""
-    age_ms = made.issued_ms - newest.issued_ms
-    return newest.content_hash == made.content_hash and 0 <= age_ms < REISSUED_AFTER_MS
+    return newest.content_hash == content_hash and 0 <= now_ms - newest.issued_ms < REISSUED_AFTER_MS
 
 
 def _lost_every_race(table: Table) -> PublishingError:

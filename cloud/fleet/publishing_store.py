@@ -21,7 +21,7 @@ class Published:
 def newest(session: Session, table: Table) -> Published | None:
     """The version published last."""
     row = session.execute(select(table).order_by(table.c.version.desc()).limit(1)).one_or_none()
-    return row and Published(row.version, row.issued_ms, row.content_hash, row.encoded)
+    return Published(row.version, row.issued_ms, row.content_hash, row.encoded) if row else None
 
 
 def append(session: Session, table: Table, published: Published) -> bool:

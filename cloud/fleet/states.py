@@ -1,4 +1,4 @@
-"""The states a terminal can be in and every reason why the fleet says no; all are values that are stored or published."""
+"""The states a terminal can be in, and every reason why the fleet says no: values that are stored or published."""
 
 from enum import StrEnum
 

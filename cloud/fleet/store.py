@@ -75,7 +75,7 @@ def list_terminals(session: Session, *, after: TerminalId | None, limit: int) ->
 def find_enrolled(session: Session, hardware_serial: str) -> Terminal | None:
     """The terminal that this board is enrolled as; retired ones are not meant."""
     row = session.execute(select(TERMINALS).where(TERMINALS.c.enrolled_serial == hardware_serial)).one_or_none()
-    return row and _terminal(row)
+    return _terminal(row) if row else None
 
 
 def insert_terminal(session: Session, terminal: Terminal) -> bool:

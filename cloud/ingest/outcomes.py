@@ -63,7 +63,7 @@ NEXT_ACTION: dict[Fault, str] = {
     Fault.CODE_NOT_GENUINE: "Ask the fleet manager to quarantine the terminal: its key signed a sale without a payer.",
     Fault.GRANT_NOT_ISSUED: "Ask the fleet manager to quarantine the terminal and check the grant key.",
     Fault.GRANT_ALTERED: "Check the grant key: a grant was signed that the cloud did not issue.",
-    Fault.SESSION_CODE_OFFLINE: "Ask the fleet manager to quarantine the terminal: it broke the rule for session codes.",
+    Fault.SESSION_CODE_OFFLINE: "Ask the fleet manager to quarantine the terminal: it took a session code.",
     Fault.REQUEST_MISSING: "Ask the merchant for the receipt; nothing is paid without the request.",
     Fault.REQUEST_MISMATCH: "Ask the fleet manager to quarantine the terminal: amount and request differ.",
     Fault.OVER_CEILING: "Ask the fleet manager to quarantine the terminal: it took more than it may.",

@@ -17,7 +17,6 @@ from hardware.frame import Frame, Luminance, MonotonicMs, monotonic_ms
 
 NAME: Final = "picamera2"
 DEFAULT_SIZE_PX: Final = (1280, 720)
-FRAMES_PER_S: Final = 30.0
 PLANAR_FORMATS: Final = frozenset({"YUV420", "YVU420", "NV12", "NV21"})
 """The formats whose buffer begins with height × stride bytes of luminance (picamera2 manual, appendix A)."""
 
@@ -48,7 +47,6 @@ class Device(Protocol):
         self,
         *,
         main: dict[str, Any],
-        controls: dict[str, Any],
         display: None,
         encode: None,
         queue: bool,
@@ -133,10 +131,10 @@ class PiCamera(CameraSource):
             ) from error
 
     def _start(self, device: Device) -> Plane:
+        # A video configuration asks for 30 frames a second by itself, of every sensor that can be asked.
         device.configure(
             device.create_video_configuration(
                 main={"size": self._size_px, "format": "YUV420"},
-                controls={"FrameRate": FRAMES_PER_S},
                 display=None,
                 encode=None,
                 queue=True,

@@ -1,8 +1,12 @@
 """The real servers behind tests and demo: they start, bind terminals to their topics, survive what they should."""
 
 import os
+import signal
 import socket
 import ssl
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,6 +121,7 @@ def test_a_paused_server_can_be_stopped(make_redis: MakeRedis) -> None:
     server.pause()
     server.stop()
     assert not server.is_running
+    assert "bye bye" in server.log_tail(), "it was killed instead of asked"
 
 
 def test_a_killed_redis_starts_again_on_its_port_and_has_forgotten(make_redis: MakeRedis) -> None:
@@ -201,7 +206,6 @@ def test_retained_messages_outlive_sigkill_of_the_broker(broker: Mosquitto, pki:
     with client(ONE.hex(), pki, broker.port) as terminal:
         terminal.publish(topic(STATUS, ONE), b"online", retain=True)
         terminal.publish(topic(RECORDS, ONE), b"later, so that the first is written")
-    broker.restart()
     broker.kill()
     broker.start()
     with client(WORKER, pki, broker.port) as worker:
@@ -303,6 +307,21 @@ def test_a_server_does_not_take_a_stranger_on_its_port_for_itself(tmp_path: Path
         server = Redis(folder=tmp_path, port=port)
         with pytest.raises(ServerNotStartedError, match="ended with code"):
             server.start()
+
+
+def test_a_server_ends_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom demo.servers import Redis\n"
+        "server = Redis(folder=Path(sys.argv[1])).start()\n"
+        "print(server.port, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    log = tmp_path / "redis.log"
+    deadline = time.monotonic() + 10
+    while "bye bye" not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "bye bye" in log.read_text()
 
 
 def test_starting_a_running_server_twice_is_refused(make_redis: MakeRedis) -> None:

@@ -58,13 +58,17 @@ class _Vfs(ctypes.Structure):
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class OpenFile:
-    """A file that SQLite opened. ``is_new_journal``: SQLite flushes its folder with the first flush of the file."""
+    """A file as SQLite opened it once; two openings of one file are two of these.
+
+    ``flushes_folder``: a journal or log that may be created flushes its folder with its first own flush (``unixSync``
+    in SQLite's ``os_unix.c``).
+    """
 
     path: Path
     is_new: bool
-    is_new_journal: bool
+    flushes_folder: bool
 
 
 class Watcher:
@@ -128,7 +132,8 @@ class _WatchedVfs:
         methods = _Methods.from_buffer_copy(original)
         methods.close, methods.write = self._close_function, self._write_function
         methods.truncate, methods.sync = self._truncate_function, self._sync_function
-        opened = OpenFile(path, is_new=is_new, is_new_journal=is_new and bool(flags & _OPEN_ANY_JOURNAL))
+        may_create_journal = bool(flags & _OPEN_CREATE) and bool(flags & _OPEN_ANY_JOURNAL)
+        opened = OpenFile(path, is_new=is_new, flushes_folder=may_create_journal)
         self._files[address] = (opened, original, methods)
         file.methods = ctypes.addressof(methods)
         self._watcher.on_open(opened)

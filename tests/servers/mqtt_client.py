@@ -87,13 +87,11 @@ class MqttClient:
     def disconnect(self) -> None:
         """Say good-bye; safe to call twice."""
         self._client.disconnect()
-        self._client.loop_stop()
-        self._close_socket()
+        self._release()
 
     def drop(self) -> None:
         """Go away without good-bye, as when power fails."""
-        self._client.loop_stop()
-        self._close_socket()
+        self._release()
 
     def __enter__(self) -> Self:
         return self if self.connected is not None else self.connect()
@@ -103,10 +101,10 @@ class MqttClient:
     ) -> None:
         self.disconnect()
 
-    def _close_socket(self) -> None:
-        open_socket = self._client.socket()
-        if open_socket is not None:
-            open_socket.close()
+    def _release(self) -> None:
+        self._client.loop_stop()
+        # The one public way to close paho's own pair of sockets, which it leaves to the garbage collector.
+        self._client.reinitialise()
 
     def _on_connect(self, client: Client, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         self.session_present = flags.session_present

@@ -1,7 +1,9 @@
 """Style and promises of the project itself, kept by tests that name the fix."""
 
 import ast
+import asyncio
 import re
+import socket
 import subprocess
 import sys
 import tomllib
@@ -14,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import tillbox
+from tests.counts import count
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("sync", "hardware", "edge", "cloud", "demo", "tests")
@@ -192,6 +195,46 @@ def test_a_missing_module_of_our_own_is_no_missing_extra() -> None:
     error = ModuleNotFoundError("No module named 'edge.nothing'", name="edge.nothing")
     group = tillbox.LazyGroup("tillbox", find=lambda: {"scan": Broken("edge.cli", error)})
     assert CliRunner().invoke(group, ["scan"]).exception is error
+
+
+def test_sql_stands_only_in_stores_tables_and_the_database_package() -> None:
+    handed_through = {"Session", "Engine", "Connection", "Table"}
+    elsewhere = []
+    for path in sorted((ROOT / "cloud").rglob("*.py")):
+        if path.parent.name in ("db", "migrations", "versions") or path.stem.endswith(("store", "tables")):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("sqlalchemy", "sqlmodel")):
+                written = {alias.name for alias in node.names} - handed_through
+                elsewhere += [f"{path.relative_to(ROOT)}:{node.lineno} {name}" for name in sorted(written)]
+    assert not elsewhere, f"move these queries into the domain's store.py: {elsewhere}"
+
+
+def test_unit_tests_open_no_sockets() -> None:
+    with socket.socket() as outside, pytest.raises(pytest.fail.Exception, match="tests/integration"):
+        outside.connect(("127.0.0.1", 9))
+    with socket.socket() as outside, pytest.raises(pytest.fail.Exception, match="tests/integration"):
+        outside.connect_ex(("127.0.0.1", 9))
+
+
+async def test_unit_tests_may_use_asyncio() -> None:
+    assert await asyncio.to_thread(lambda: "back") == "back"
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(None, 3), ("reduced", 3), ("full", 300)])
+def test_long_figures_run_in_full_only_for_proof(
+    monkeypatch: pytest.MonkeyPatch, wanted: str | None, expected: int
+) -> None:
+    monkeypatch.delenv("TILLBOX_COUNTS", raising=False)
+    if wanted is not None:
+        monkeypatch.setenv("TILLBOX_COUNTS", wanted)
+    assert count(reduced=3, full=300) == expected
+
+
+def test_a_misspelt_count_is_an_error_and_no_short_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TILLBOX_COUNTS", "ful")
+    with pytest.raises(ValueError, match="TILLBOX_COUNTS"):
+        count(reduced=3, full=300)
 
 
 @pytest.mark.parametrize("name", ["LICENSE", "README.md", "requirements.lock", ".ci/run"])

@@ -23,7 +23,8 @@ def upgrade() -> None:
             name=op.f("ck_accounts_not_overdrawn"),
         ),
         sa.CheckConstraint(
-            "kind IN ('payer_available', 'payer_offline', 'merchant_payable', 'fee_income', 'funding_clearing', 'payout_clearing', 'offline_loss', 'suspense')",
+            "kind IN ('payer_available', 'payer_offline', 'merchant_payable', 'fee_income', "
+            "'funding_clearing', 'payout_clearing', 'offline_loss', 'suspense')",
             name=op.f("ck_accounts_kind"),
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),

@@ -79,11 +79,11 @@ class FakePicamera2:
         self._config: dict[str, Any] = {}
 
     def create_video_configuration(
-        self, *, main: dict[str, Any], controls: dict[str, Any], display: None, encode: None, queue: bool
+        self, *, main: dict[str, Any], display: None, encode: None, queue: bool
     ) -> dict[str, Any]:
         assert set(main) <= {"format", "size", "stride", "preserve_ar"}
         assert queue
-        return {"main": dict(main), "controls": dict(controls), "display": display, "encode": encode}
+        return {"main": dict(main), "display": display, "encode": encode}
 
     def configure(self, camera_config: Any) -> None:
         assert not self.running, "the camera must be stopped while it is configured"

@@ -16,7 +16,7 @@ from hardware.cameras.video import VideoCamera
 from hardware.errors import CameraUnavailable
 from tests.unit.hardware.camera_contract import CHECKS, Rig
 from tests.unit.hardware.codes import draw_code, place
-from tests.unit.hardware.fake_devices import Event, FakeCv2, FakePicamera2, device_class
+from tests.unit.hardware.fake_devices import Event, FakeCv2, FakePicamera2
 from tests.unit.hardware.hand_clock import HandClock
 
 PICTURE = place(draw_code("TP1:CONTRACT"), x=100, y=80)
@@ -164,8 +164,3 @@ def test_takes_a_folder_for_a_folder_of_pictures(tmp_path: Path) -> None:
 def test_refuses_a_path_of_an_unknown_kind() -> None:
     with pytest.raises(CameraUnavailable, match=r"notes\.txt is no picture"):
         spec_for_path("notes.txt")
-
-
-def test_the_fake_device_is_what_importing_gives() -> None:
-    device = FakePicamera2([], HandClock())
-    assert device_class(device)()() is device

@@ -8,7 +8,7 @@ import pytest
 from hardware.cameras.v4l2 import V4l2Camera
 from hardware.errors import CameraLost, CameraUnavailable
 from tests.unit.hardware.codes import draw_code, place
-from tests.unit.hardware.fake_devices import FakeCv2, FakeCv2Error
+from tests.unit.hardware.fake_devices import Event, FakeCv2, FakeCv2Error
 from tests.unit.hardware.hand_clock import HandClock
 
 PICTURE = place(draw_code("TP1:WEBCAM"), x=60, y=40)
@@ -51,6 +51,11 @@ def test_waits_no_longer_than_asked(clock: HandClock, device: str) -> None:
         assert clock.now_s - began_s == pytest.approx(0.25)
 
 
+def test_looking_without_waiting_is_not_waiting_for_ever(clock: HandClock, device: str) -> None:
+    with camera_of(FakeCv2([], clock), device) as camera:
+        assert camera.read(0.0) is None
+
+
 def test_releases_the_device_when_closed(clock: HandClock, device: str) -> None:
     library = FakeCv2([], clock)
     with camera_of(library, device):
@@ -65,7 +70,8 @@ def test_an_unplugged_camera_is_lost(clock: HandClock, device: str) -> None:
 
 
 def test_a_silent_camera_is_lost_after_ten_seconds_and_a_frame_resets_the_count(clock: HandClock, device: str) -> None:
-    library = FakeCv2(["nothing"] * 9 + [PICTURE] + ["nothing"] * 10, clock)
+    events: list[Event] = ["nothing"] * 9
+    library = FakeCv2([*events, PICTURE, *events, "nothing"], clock)
     with camera_of(library, device) as camera:
         for _ in range(19):
             camera.read(1.0)

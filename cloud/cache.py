@@ -1,0 +1,128 @@
+"""Redis, which may vanish at any time: every call answers, and what it cannot answer is a miss.
+
+Nothing here is the truth. A value is a copy of what the database says, good for at most its time to live; nobody
+decides about money by it. While Redis is away, calls come back at once (the connection is tried again after a pause
+that doubles, with jitter), one log line says that it went and one that it is back. redis-py's own ten retries are
+off: they would hold a request for seconds, and run a command that is not idempotent up to eleven times.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from sync.clock import Clock
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_TIMEOUT_S = 0.25
+_FIRST_PAUSE_MS = 100
+_PAUSE_MS_MAX = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class RedisKey:
+    """One kind of key: ``pattern`` with the place of the id, time to live, and what stands there."""
+
+    pattern: str
+    ttl_s: int
+    meaning: str
+
+    def name(self, of: str) -> str:
+        """The key's name for one id."""
+        return self.pattern.replace("{}", of)
+
+
+PAYMENT_SESSION = RedisKey("payment:session:{}", 300, "a payment session's state by its id, for the owner's polling")
+MERCHANT = RedisKey("payment:merchant:cache:{}", 3600, "a merchant's name and status by its id, for screens")
+DAILY_STATS = RedisKey("payment:stats:daily:{}", 7 * 24 * 3600, "the figures of a day that is over, by its date")
+
+KEYS = (PAYMENT_SESSION, MERCHANT, DAILY_STATS)
+"""Every key we use, named as in the seed's Redis structure; nothing else is written to Redis."""
+
+
+class Cache:
+    """The cache of one process, safe between threads. Without a URL every question is a miss."""
+
+    def __init__(self, url: str | None, *, clock: Clock, random_share: Callable[[], float] = random.random) -> None:
+        self._clock = clock
+        self._random_share = random_share
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._away_until_ms = 0
+        self._redis = None if url is None else _connect(url)
+
+    def get(self, key: RedisKey, of: str) -> bytes | None:
+        """The value, or None for a miss."""
+
+        def read(connection: "redis.Redis") -> bytes | None:
+            value = connection.get(key.name(of))
+            return value if isinstance(value, bytes) else None
+
+        return self._try(read)
+
+    def put(self, key: RedisKey, of: str, value: bytes) -> None:
+        """Keep a value for the key's time to live, if Redis is there."""
+        self._try(lambda connection: connection.set(key.name(of), value, ex=key.ttl_s))
+
+    def forget(self, key: RedisKey, of: str) -> None:
+        """Drop a value, if Redis is there; otherwise it lives until its time is over."""
+        self._try(lambda connection: connection.delete(key.name(of)))
+
+    def get_or_make(self, key: RedisKey, of: str, make: Callable[[], bytes]) -> bytes:
+        """The value, else what ``make`` answers, which is kept."""
+        value = self.get(key, of)
+        if value is None:
+            value = make()
+            self.put(key, of, value)
+        return value
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._redis is not None:
+            self._redis.close()
+
+    def _try(self, command: "Callable[[redis.Redis], T]") -> T | None:
+        if self._redis is None or self._clock.monotonic_ms() < self._away_until_ms:
+            return None
+        try:
+            answer = command(self._redis)
+        except redis.RedisError as error:
+            self._note_failure(error)
+            return None
+        if self._failures:
+            self._note_success()
+        return answer
+
+    def _note_failure(self, error: redis.RedisError) -> None:
+        with self._lock:
+            self._failures += 1
+            is_first = self._failures == 1
+            ceiling_ms = min(_PAUSE_MS_MAX, _FIRST_PAUSE_MS * 2 ** min(self._failures - 1, 10))
+            pause_ms = ceiling_ms * (1 + self._random_share()) / 2
+            self._away_until_ms = self._clock.monotonic_ms() + int(pause_ms)
+        if is_first:
+            logger.warning("cache_away error=%s; nothing is lost, answers come from the database", type(error).__name__)
+
+    def _note_success(self) -> None:
+        with self._lock:
+            failures, self._failures = self._failures, 0
+        if failures:
+            logger.warning("cache_back failures=%d", failures)
+
+
+def _connect(url: str) -> "redis.Redis":
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=_TIMEOUT_S,
+        socket_connect_timeout=_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )

@@ -1,0 +1,329 @@
+"""Posts what was judged genuine, many sales of many terminals in one transaction, and gives each its one outcome.
+
+Order inside the transaction: payment ids are claimed, codes are spent, accounts are locked, entries are built on the
+locked balances one after the other, and posted in one batch. So two boxes that took one code, in whatever order and
+on whatever worker they arrive, draw on the payer once.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from cloud.errors import LedgerInvariantError
+from cloud.ingest import payment_store
+from cloud.ingest.judgement import Circumstances, IssuedGrant, NotPostable, Postable, Rules, judge_sale
+from cloud.ingest.outcomes import NEXT_ACTION, BorneBy, Fault, Outcome
+from cloud.ingest.payment_store import OpenException, Payment, SpentCode, exception_of
+from cloud.ledger import entries
+from cloud.ledger.batch import PostOutcome
+from cloud.ledger.entries import AccountKind, AccountRef, JournalEntry, OfflineSplit, Sale
+from cloud.ledger.service import find_entry, lock_accounts, post_entries
+from cloud.merchants.store import Merchant
+from cloud.wallets import customer_service, store
+from cloud.wallets.reserve import DenyReason, PinUsage
+from cloud.wallets.service import contradicts_return, deny_serials
+from sync import cbor
+from sync.envelope import decode_signed
+from sync.ids import KeyId, PaymentId, Serial, TerminalId
+from sync.keys import PublicKey
+from sync.message import Message
+from sync.money import Money
+from sync.payment_code import CodeMode, PaymentCode, decode_payment_code
+from sync.record import Record
+from sync.refusals import Refusal
+
+_GRANT_SIZE_MAX = 512
+
+
+@dataclass(frozen=True, slots=True)
+class SaleRecord:
+    """A sale to decide: the record, whose sale it is, and the time it may not lie before (Unix milliseconds)."""
+
+    record: Message[Record]
+    merchant: Merchant
+    not_before_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What judging needs beside the database: the ceilings, and the grant keys the root vouches for."""
+
+    rules: Rules
+    find_grant_key: Callable[[KeyId, int], PublicKey | Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class _Genuine:
+    """A sale that is to be posted, with who spent its code before, if anybody."""
+
+    sale: SaleRecord
+    verdict: Postable
+    first: SpentCode | None
+
+
+def post_sales(session: Session, sales: Sequence[SaleRecord], *, judge: Judge, now_ms: int) -> list[Payment]:
+    """Decide and post the sales in order; answers one payment with its outcome for each."""
+    verdicts = _judge(session, sales, judge=judge, now_ms=now_ms)
+    genuine = _claim_and_spend(session, sales, verdicts)
+    posted = _post(session, genuine, now_ms=now_ms)
+    payments = [
+        posted[sale.record.hash] if sale.record.hash in posted else _not_posted(sale, verdict, now_ms=now_ms)
+        for sale, verdict in zip(sales, verdicts, strict=True)
+    ]
+    payment_store.insert_payments(session, payments)
+    _follow_up(session, sales, payments, genuine, now_ms=now_ms)
+    return payments
+
+
+def void_payment(session: Session, terminal_id: TerminalId, payment_id: PaymentId, *, now_ms: int) -> bool:
+    """Take back what was posted for a payment of this terminal; false where there is nothing to take back."""
+    record_hash = payment_store.claimed_record(session, terminal_id, payment_id)
+    if record_hash is None or not payment_store.mark_void(session, record_hash):
+        return False
+    cause = cause_of(terminal_id, payment_id)
+    entry = find_entry(session, cause)
+    if entry is None:
+        raise LedgerInvariantError(f"the payment {cause} has an outcome but no entry")
+    (outcome,) = post_entries(session, [entries.reversal(entry, cause=f"void:{cause}")], now_ms=now_ms)
+    if outcome is not PostOutcome.POSTED:
+        raise LedgerInvariantError(f"the reversal of {cause} was answered {outcome}")
+    return True
+
+
+def cause_of(terminal_id: TerminalId, payment_id: PaymentId) -> str:
+    """Return the journal's idempotency key of an offline payment."""
+    return f"offline:{terminal_id.hex()}:{payment_id.hex()}"
+
+
+def _judge(session: Session, sales: Sequence[SaleRecord], *, judge: Judge, now_ms: int) -> list[Postable | NotPostable]:
+    """Judge in two readings: the first finds the serials in the codes, the second has the grants."""
+    issued: dict[Serial, IssuedGrant] = {}
+
+    def circumstances(sale: SaleRecord) -> Circumstances:
+        return Circumstances(now_ms, sale.not_before_ms, judge.rules, issued.get, judge.find_grant_key)
+
+    serials = {code.serial for sale in sales if (code := _code_of(sale)) is not None}
+    issued.update(_issued_grants(session, serials))
+    return [judge_sale(sale.record.content, circumstances(sale)) for sale in sales]
+
+
+def _code_of(sale: SaleRecord) -> PaymentCode | None:
+    code = decode_payment_code(sale.record.content.code)
+    return None if isinstance(code, Refusal) else code
+
+
+def _issued_grants(session: Session, serials: Iterable[Serial]) -> dict[Serial, IssuedGrant]:
+    wanted = sorted(set(serials))
+    denials = store.denials_by_serial(session, wanted)
+    found: dict[Serial, IssuedGrant] = {}
+    for serial, grant in store.grants_by_serial(session, wanted).items():
+        signed = decode_signed(grant.grant_bytes, size_max=_GRANT_SIZE_MAX)
+        if isinstance(signed, Refusal):
+            raise LedgerInvariantError(f"the stored grant {serial.hex()} cannot be read: {signed}")
+        denial = denials.get(serial)
+        since = None if denial is None else denial.snapshot_version
+        found[serial] = IssuedGrant(grant.wallet_id, grant.device_id, signed, since)
+    return found
+
+
+def _claim_and_spend(
+    session: Session, sales: Sequence[SaleRecord], verdicts: list[Postable | NotPostable]
+) -> list[_Genuine]:
+    """Claim payment ids and spend codes; a taken payment id turns its verdict into a conflict, in place."""
+    postable = [index for index, verdict in enumerate(verdicts) if isinstance(verdict, Postable)]
+    claims = [
+        (sales[i].record.content.terminal_id, sales[i].record.content.payment_id, sales[i].record.hash)
+        for i in postable
+    ]
+    candidates: list[tuple[SaleRecord, Postable]] = []
+    for index, is_claimed in zip(postable, payment_store.claim_payments(session, claims), strict=True):
+        verdict = verdicts[index]
+        if isinstance(verdict, Postable) and is_claimed:
+            candidates.append((sales[index], verdict))
+        elif isinstance(verdict, Postable):
+            verdicts[index] = NotPostable(Outcome.CONFLICT, Fault.PAYMENT_ID_TAKEN, verdict.code)
+    codes = [
+        SpentCode(verdict.code.serial, verdict.code.counter, content_hash(verdict.code), sale.record.hash)
+        for sale, verdict in candidates
+    ]
+    firsts = payment_store.spend_codes(session, codes)
+    return [_Genuine(sale, verdict, first) for (sale, verdict), first in zip(candidates, firsts, strict=True)]
+
+
+def content_hash(code: PaymentCode) -> bytes:
+    """Return SHA-256 of what the phone signed: the same for the same code, whatever carries it."""
+    return hashlib.sha256(code.signed_payload()).digest()
+
+
+def _post(session: Session, genuine: Sequence[_Genuine], *, now_ms: int) -> dict[bytes, Payment]:
+    if not genuine:
+        return {}
+    balances = lock_accounts(session, {account for each in genuine for account in _accounts(each)})
+    built: list[JournalEntry] = []
+    posted: dict[bytes, Payment] = {}
+    for each in genuine:
+        entry, payment = _build(each, balances, now_ms=now_ms)
+        for posting in entry.postings:
+            balances[posting.account] += posting.amount.amount_minor
+        built.append(entry)
+        posted[payment.record_hash] = payment
+    outcomes = post_entries(session, built, now_ms=now_ms)
+    refused = [entry.cause for entry, outcome in zip(built, outcomes, strict=True) if outcome is not PostOutcome.POSTED]
+    if refused:
+        raise LedgerInvariantError(f"covered postings were not taken: {refused}")
+    return posted
+
+
+def _accounts(each: _Genuine) -> tuple[AccountRef, ...]:
+    currency, merchant_id = each.sale.record.content.currency, each.sale.merchant.merchant_id
+    grant = each.verdict.grant
+    return (
+        entries.payer_offline(grant.device_id, currency),
+        entries.payer_available(grant.wallet_id, currency),
+        entries.merchant_payable(merchant_id, currency),
+        entries.suspense(merchant_id, currency),
+        entries.platform(AccountKind.FEE_INCOME, currency),
+        entries.platform(AccountKind.OFFLINE_LOSS, currency),
+    )
+
+
+def _build(each: _Genuine, balances: dict[AccountRef, int], *, now_ms: int) -> tuple[JournalEntry, Payment]:
+    record, grant = each.sale.record.content, each.verdict.grant
+    amount = Money(record.amount_minor, record.currency)
+    merchant = each.sale.merchant
+    cause = cause_of(record.terminal_id, record.payment_id)
+    sale = Sale(cause, amount, merchant.merchant_id, merchant.commission_ppm)
+    if each.first is not None and each.first.content_hash == content_hash(each.verdict.code):
+        nothing = Money(0, record.currency)
+        split = OfflineSplit(nothing, nothing, amount)
+        payment = _payment(each, split, Outcome.REPLAYED_CODE, Fault.SAME_CODE_AGAIN, now_ms=now_ms)
+        return entries.replayed_sale(sale), payment
+    reserve, available, *_ = (Money(balances[account], record.currency) for account in _accounts(each))
+    split = entries.split_offline(amount, reserve=reserve, available=available)
+    entry = entries.offline_sale(sale, wallet_id=grant.wallet_id, device_id=grant.device_id, split=split)
+    return entry, _payment(each, split, *_outcome_of(each, split), now_ms=now_ms)
+
+
+def _outcome_of(each: _Genuine, split: OfflineSplit) -> tuple[Outcome, Fault]:
+    if each.first is not None:
+        return Outcome.DOUBLE_SPEND, Fault.OTHER_CONTENT_SAME_COUNTER
+    if each.verdict.is_late:
+        return Outcome.LATE_RECORD, Fault.RECORD_TOO_LATE
+    if split.uncovered:
+        return Outcome.OVER_GRANT, Fault.EXCEEDS_COVER
+    return (Outcome.SETTLED_FROM_BALANCE if split.from_available else Outcome.SETTLED_FROM_RESERVE), Fault.NONE
+
+
+def _payment(each: _Genuine, split: OfflineSplit, outcome: Outcome, fault: Fault, *, now_ms: int) -> Payment:
+    record, code = each.sale.record.content, each.verdict.code
+    return Payment(
+        terminal_id=record.terminal_id,
+        payment_id=record.payment_id,
+        record_hash=each.sale.record.hash,
+        merchant_id=each.sale.merchant.merchant_id,
+        wallet_id=each.verdict.grant.wallet_id,
+        serial=code.serial,
+        counter=code.counter,
+        amount_minor=record.amount_minor,
+        currency=record.currency,
+        outcome=outcome,
+        fault=fault,
+        borne_by=BorneBy.UNDECIDED if split.uncovered else BorneBy.PAYER,
+        from_reserve_minor=split.from_reserve.amount_minor,
+        from_available_minor=split.from_available.amount_minor,
+        uncovered_minor=split.uncovered.amount_minor,
+        authorised_at_ms=record.authorised_at_ms,
+        received_at_ms=now_ms,
+    )
+
+
+def _not_posted(sale: SaleRecord, verdict: Postable | NotPostable, *, now_ms: int) -> Payment:
+    if isinstance(verdict, Postable):
+        raise LedgerInvariantError("a genuine sale was left without posting")
+    record, code = sale.record.content, verdict.code
+    is_conflict = verdict.outcome is Outcome.CONFLICT
+    return Payment(
+        terminal_id=record.terminal_id,
+        payment_id=record.payment_id,
+        record_hash=sale.record.hash,
+        merchant_id=sale.merchant.merchant_id,
+        wallet_id=None,
+        serial=code.serial if code else None,
+        counter=code.counter if code else None,
+        amount_minor=record.amount_minor,
+        currency=record.currency,
+        outcome=verdict.outcome,
+        fault=verdict.fault,
+        borne_by=BorneBy.UNDECIDED if is_conflict else BorneBy.MERCHANT,
+        from_reserve_minor=0,
+        from_available_minor=0,
+        uncovered_minor=0,
+        authorised_at_ms=record.authorised_at_ms,
+        received_at_ms=now_ms,
+    )
+
+
+def _follow_up(
+    session: Session,
+    sales: Sequence[SaleRecord],
+    payments: Sequence[Payment],
+    genuine: Sequence[_Genuine],
+    *,
+    now_ms: int,
+) -> None:
+    """Open exceptions with their evidence, deny convicted keys, count payments without PIN."""
+    first_of = {each.sale.record.hash: each.first for each in genuine if each.first is not None}
+    firsts = payment_store.encoded_records(session, {first.record_hash for first in first_of.values()})
+    opened: list[OpenException] = []
+    for sale, payment in zip(sales, payments, strict=True):
+        first = first_of.get(payment.record_hash)
+        evidence = _evidence(sale, firsts.get(first.record_hash) if first else None)
+        opened.extend(each for each in (exception_of(payment, evidence=evidence),) if each is not None)
+    opened.extend(_false_returns(session, genuine, now_ms=now_ms))
+    payment_store.open_exceptions(session, opened, now_ms=now_ms)
+    convicted = {p.serial for p in payments if p.outcome is Outcome.DOUBLE_SPEND and p.serial is not None}
+    if convicted:
+        deny_serials(session, convicted, reason=DenyReason.DOUBLE_SPEND, now_ms=now_ms)
+    _count_without_pin(session, genuine)
+
+
+def _evidence(sale: SaleRecord, first: bytes | None) -> bytes:
+    """Return ``[this record, the first record]`` as CBOR, each as it was signed; both carry their codes."""
+    return cbor.encode((sale.record.encode(), first or b""))
+
+
+def _false_returns(session: Session, genuine: Sequence[_Genuine], *, now_ms: int) -> list[OpenException]:
+    """A code that its phone's return statement does not know convicts the phone by its own signatures (§4)."""
+    opened = []
+    for each in genuine:
+        code, record = each.verdict.code, each.sale.record
+        if each.first is None and contradicts_return(
+            session, serial=code.serial, counter=code.counter, amount_minor=record.content.amount_minor
+        ):
+            deny_serials(session, {code.serial}, reason=DenyReason.FALSE_RETURN, now_ms=now_ms)
+            fault = Fault.CONTRADICTS_RETURN
+            content = record.content
+            opened.append(
+                OpenException(
+                    record.hash,
+                    fault.value,
+                    content.terminal_id,
+                    content.payment_id,
+                    NEXT_ACTION[fault],
+                    _evidence(each.sale, None),
+                )
+            )
+    return opened
+
+
+def _count_without_pin(session: Session, genuine: Sequence[_Genuine]) -> None:
+    sums: defaultdict[str, list[int]] = defaultdict(list)
+    for each in genuine:
+        if each.first is None and each.verdict.code.mode is CodeMode.ONE_WAY:
+            sums[each.verdict.grant.wallet_id].append(each.sale.record.content.amount_minor)
+    usages = {wallet_id: PinUsage(len(amounts), sum(amounts)) for wallet_id, amounts in sums.items()}
+    if usages:
+        customer_service.count_payments_without_pin(session, usages)

@@ -1,0 +1,171 @@
+"""The composition root of the cloud: settings in, the services and the HTTP application out.
+
+``tillbox cloud serve`` runs the application, ``tillbox cloud worker`` the worker; both build on what is made here.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cloud.db import make_engine
+from cloud.fleet import api as fleet_api
+from cloud.fleet.enrolment import Broker, Enrolment
+from cloud.fleet.publishing import Limits, Publisher
+from cloud.http_errors import error_response, install_error_handlers
+from cloud.ingest import chain_store, payment_store
+from cloud.ingest.judgement import Rules
+from cloud.ingest.posting import Judge
+from cloud.keyring import Keyring
+from cloud.merchants import api as merchants_api
+from cloud.merchants import store as merchant_store
+from cloud.reconciliation import api as reconciliation_api
+from cloud.settings import CloudSettings
+from cloud.wallets import api as wallets_api
+from cloud.wallets import store as wallet_store
+from cloud.wallets.reserve import GrantPolicy
+from cloud.wallets.service import GrantTerms
+from sync.clock import Clock, SystemClock
+from sync.grant import GRANT, Grant
+from sync.ids import MerchantId, Serial, SiteId
+from sync.roles import RoleUse
+
+BODY_SIZE_MAX = 256 * 1024
+
+
+class _DenyList:
+    """The wallets' deny list, as the fleet's publisher asks for it."""
+
+    def denied(self, session: Session, *, now_ms: int) -> Collection[Serial]:
+        return [denial.serial for denial in wallet_store.denials_in_force(session, now_ms=now_ms)]
+
+    def mark_published(self, session: Session, serials: Collection[Serial], *, version: int) -> None:
+        wallet_store.mark_published(session, serials, version=version)
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Everything a process of the cloud works with."""
+
+    settings: CloudSettings
+    engine: Engine
+    keyring: Keyring
+    clock: Clock
+    publisher: Publisher
+
+    def judge(self) -> Judge:
+        """Return what sales are judged by: the policy's ceilings and the grant keys."""
+        policy = self.publisher.limits.content
+        rules = Rules(
+            one_way_limit_minor=policy.one_way_limit_minor,
+            two_way_limit_minor=policy.two_way_limit_minor,
+            code_age_s_max=policy.code_age_s_max,
+            code_ahead_s_max=policy.code_ahead_s_max,
+        )
+        issuers = self.keyring.issuers()
+        return Judge(rules, lambda key_id, at_ms: issuers.find(RoleUse.GRANT, key_id, at_ms=at_ms))
+
+    def sign_grant(self, terms: GrantTerms) -> bytes:
+        """Sign a grant with the grant key of now."""
+        key = self.keyring.signing_key(RoleUse.GRANT, now_ms=self.clock.now_ms())
+        grant = Grant(
+            key_id=key.public_key.key_id,
+            serial=terms.serial,
+            device_key=terms.device_key,
+            issued_s=terms.issued_s,
+            lifetime_s=terms.lifetime_s,
+            limit_minor=terms.limit_minor,
+            total_minor=terms.total_minor,
+            currency=terms.currency,
+        )
+        return GRANT.sign(key, grant).encode()
+
+
+def build_cloud(settings: CloudSettings, clock: Clock | None = None) -> Cloud:
+    """Load the keys and connect; raises ``KeyringError`` and ``DatabaseError`` with what to do."""
+    clock = clock or SystemClock()
+    keyring = Keyring.load(settings.key_folder, now_ms=clock.now_ms())
+    limits = Limits.of(settings.currency, one_way_limit_minor=settings.payment_offline_limit_minor)
+    engine = make_engine(settings.effective_database_url)
+    return Cloud(settings, engine, keyring, clock, Publisher(keyring, _DenyList(), limits))
+
+
+def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) -> FastAPI:
+    """Return the application with every route; ``lifespan`` may run a worker beside it."""
+    app = FastAPI(title="Tillbox cloud", version="1", docs_url="/docs", redoc_url=None, lifespan=lifespan)
+    install_error_handlers(app)
+    app.add_middleware(BodyLimit, size_max=BODY_SIZE_MAX)
+    settings = cloud.settings
+    token = settings.operator_token.get_secret_value() if settings.operator_token else None
+    app.include_router(fleet_api.make_router(_fleet(cloud, token)))
+    app.include_router(merchants_api.make_router(cloud.engine, cloud.clock, secrets.token_bytes, token))
+    app.include_router(wallets_api.make_router(_wallets(cloud, token)))
+    app.include_router(reconciliation_api.make_router(cloud.engine, token))
+    return app
+
+
+def _fleet(cloud: Cloud, operator_token: str | None) -> fleet_api.FleetApi:
+    settings = cloud.settings
+    broker = Broker(settings.broker_host or settings.mqtt_host, settings.broker_port or settings.mqtt_port)
+    enrolment = Enrolment(cloud.publisher, chain_store.last_head, broker, secrets.token_bytes)
+    return fleet_api.FleetApi(cloud.engine, cloud.clock, enrolment, _knows_site, operator_token)
+
+
+def _knows_site(session: Session, merchant_id: MerchantId, site_id: SiteId) -> bool:
+    site = merchant_store.find_site(session, site_id)
+    return site is not None and site.merchant_id == merchant_id
+
+
+def _wallets(cloud: Cloud, operator_token: str | None) -> wallets_api.WalletApi:
+    return wallets_api.WalletApi(
+        engine=cloud.engine,
+        clock=cloud.clock,
+        random_bytes=secrets.token_bytes,
+        posted=payment_store.posted_counters,
+        sign_grant=cloud.sign_grant,
+        grant_policy=GrantPolicy(limit_minor=cloud.settings.payment_offline_limit_minor),
+        daily_limit_minor=cloud.settings.payment_daily_limit_minor,
+        operator_token=operator_token,
+    )
+
+
+class BodyLimit:
+    """Refuses a body over ``size_max`` bytes before any route reads it, whatever its header claims."""
+
+    def __init__(self, app: ASGIApp, size_max: int) -> None:
+        self._app = app
+        self._size_max = size_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._size_max:
+                response = error_response(413, "too_large", f"A request has at most {self._size_max} bytes.")
+                await response(scope, receive, send)
+                return
+        await self._app(scope, _replay(body, receive), send)
+
+
+def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    is_given = False
+
+    async def replay() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

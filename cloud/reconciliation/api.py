@@ -1,0 +1,89 @@
+"""HTTP of reconciliation: the statement as JSON, and one plain page that shows it."""
+
+from importlib.resources import files
+from typing import Any
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import HTMLResponse
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from cloud.db import run_read
+from cloud.http_access import operator_check
+from cloud.ledger import audit
+from cloud.reconciliation.matching import Statement, TerminalStatement
+from cloud.reconciliation.service import Report, make_report
+
+
+def make_router(engine: Engine, operator_token: str | None) -> APIRouter:
+    """Make the page and the operators' route with its figures."""
+    router = APIRouter(tags=["reconciliation"])
+
+    @router.get("/", response_class=HTMLResponse, include_in_schema=False)
+    def page() -> str:
+        return (files("cloud") / "web" / "overview" / "index.html").read_text(encoding="utf-8")
+
+    @router.get("/v1/operator/reconciliation", dependencies=[Depends(operator_check(operator_token))])
+    def statement() -> dict[str, Any]:
+        """Reconcile everything received so far; amounts in minor units."""
+
+        def work(session: Session) -> tuple[Report, list[audit.TrialBalanceLine]]:
+            return make_report(session), audit.trial_balance(session)
+
+        report, balances = run_read(engine, work)
+        return {
+            "is_clean": report.is_clean,
+            "approved_minor": report.statement.approved_minor,
+            "unexplained_minor": report.statement.unexplained_minor,
+            "ledger_findings": list(report.ledger_findings),
+            "terminals": [_terminal(terminal) for terminal in report.statement.terminals],
+            "unexplained": _unexplained(report.statement),
+            "exceptions": [
+                {
+                    "kind": case.kind,
+                    "terminal_id": case.terminal_id.hex(),
+                    "payment_id": case.payment_id.hex() if case.payment_id else None,
+                    "next_action": case.next_action,
+                    "opened_at_ms": case.opened_at_ms,
+                }
+                for case in report.exceptions
+            ],
+            "balances": [
+                {"kind": line.kind, "currency": line.currency, "balance_minor": line.balance_minor}
+                for line in balances
+            ],
+        }
+
+    return router
+
+
+def _terminal(terminal: TerminalStatement) -> dict[str, Any]:
+    return {
+        "terminal_id": terminal.terminal_id.hex(),
+        "sales_count": terminal.sales_count,
+        "approved_minor": terminal.approved_minor,
+        "posted_minor": terminal.posted_minor,
+        "suspense_minor": terminal.suspense_minor,
+        "not_posted_minor": terminal.not_posted_minor,
+        "voided_minor": terminal.voided_minor,
+        "unexplained_minor": terminal.unexplained_minor,
+        "is_complete": terminal.is_complete,
+        "chains": [
+            {"epoch": chain.epoch, "complete_up_to": chain.complete_up_to, "highest": chain.highest}
+            for chain in terminal.chains
+        ],
+        "outcomes": {outcome.value: count for outcome, count in sorted(terminal.outcomes.items())},
+    }
+
+
+def _unexplained(statement: Statement) -> list[dict[str, Any]]:
+    found = [each for terminal in statement.terminals for each in terminal.unexplained]
+    return [
+        {
+            "terminal_id": each.terminal_id.hex(),
+            "payment_id": each.payment_id.hex(),
+            "difference_minor": each.difference_minor,
+            "words": each.words,
+        }
+        for each in (*found, *statement.orphans)
+    ]

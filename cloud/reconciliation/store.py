@@ -1,0 +1,94 @@
+"""Reads the two sides that reconciliation compares; it changes nothing."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from cloud.ingest.outcomes import Outcome
+from cloud.ingest.tables import BRANCHES, EXCEPTIONS, PAYMENTS, RECORDS
+from cloud.ledger.entries import AccountKind
+from cloud.ledger.tables import ACCOUNTS, JOURNAL_ENTRIES, POSTINGS
+from cloud.reconciliation.matching import Chain, DecidedPayment, PaymentKey, PostedPayment, RecordedSale
+from sync.record import RecordKind
+
+_CREDITED = (AccountKind.MERCHANT_PAYABLE, AccountKind.FEE_INCOME, AccountKind.SUSPENSE)
+
+
+def recorded_sales(session: Session) -> list[RecordedSale]:
+    """Every sale record as it came off the wire."""
+    columns = (
+        RECORDS.c.terminal_id,
+        RECORDS.c.epoch,
+        RECORDS.c.number,
+        RECORDS.c.payment_id,
+        RECORDS.c.record_hash,
+        RECORDS.c.amount_minor,
+    )
+    rows = session.execute(select(*columns).where(RECORDS.c.kind == int(RecordKind.SALE)))
+    return [RecordedSale(*row) for row in rows]
+
+
+def decided_payments(session: Session) -> list[DecidedPayment]:
+    """Every outcome."""
+    columns = (
+        PAYMENTS.c.terminal_id,
+        PAYMENTS.c.payment_id,
+        PAYMENTS.c.record_hash,
+        PAYMENTS.c.outcome,
+        PAYMENTS.c.amount_minor,
+    )
+    return [
+        DecidedPayment(row.terminal_id, row.payment_id, row.record_hash, Outcome(row.outcome), row.amount_minor)
+        for row in session.execute(select(*columns))
+    ]
+
+
+def posted_payments(session: Session) -> dict[PaymentKey, PostedPayment]:
+    """What the journal credited for each offline payment, reversals taken off; read from the postings alone."""
+    cause = JOURNAL_ENTRIES.c.cause
+    rows = session.execute(
+        select(cause, ACCOUNTS.c.kind, func.sum(POSTINGS.c.amount_minor))
+        .join(POSTINGS, POSTINGS.c.entry_id == JOURNAL_ENTRIES.c.id)
+        .join(ACCOUNTS, ACCOUNTS.c.id == POSTINGS.c.account_id)
+        .where(
+            (cause.like("offline:%") | cause.like("void:offline:%")),
+            ACCOUNTS.c.kind.in_([kind.value for kind in _CREDITED]),
+        )
+        .group_by(cause, ACCOUNTS.c.kind)
+    )
+    sums: defaultdict[PaymentKey, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_CREDITED, 0))
+    for each_cause, kind, amount_minor in rows:
+        sums[_key_of(each_cause)][kind] += int(amount_minor)
+    return {key: PostedPayment(*(found[kind] for kind in _CREDITED)) for key, found in sums.items()}
+
+
+def chains(session: Session) -> list[Chain]:
+    """How far each chain's main branch is complete, and the highest number that was seen of it."""
+    highest = {
+        (row[0], row[1]): row[2]
+        for row in session.execute(
+            select(RECORDS.c.terminal_id, RECORDS.c.epoch, func.max(RECORDS.c.number)).group_by(
+                RECORDS.c.terminal_id, RECORDS.c.epoch
+            )
+        )
+    }
+    rows = session.execute(select(BRANCHES).where(BRANCHES.c.branch == 0))
+    return [
+        Chain(row.terminal_id, row.epoch, row.tip_number, highest.get((row.terminal_id, row.epoch), row.tip_number))
+        for row in rows
+    ]
+
+
+def open_exceptions(session: Session, *, limit: int) -> Sequence[Any]:
+    """The oldest open exceptions."""
+    statement = select(EXCEPTIONS).where(EXCEPTIONS.c.closed_at_ms.is_(None)).order_by(EXCEPTIONS.c.opened_at_ms)
+    return session.execute(statement.limit(limit)).all()
+
+
+def _key_of(cause: str) -> PaymentKey:
+    """Return (terminal, payment) of a cause as ``cloud.ingest.posting.cause_of`` writes it."""
+    terminal_hex, payment_hex = cause.split(":")[-2:]
+    return bytes.fromhex(terminal_hex), bytes.fromhex(payment_hex)

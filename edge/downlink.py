@@ -1,0 +1,49 @@
+"""The downlink: takes what the cloud sends, verifies it, keeps it, and tells the uplink of acknowledgements."""
+
+import logging
+
+from edge.box_clock import BoxClock
+from edge.trust import Trust
+from edge.uplink import Uplink
+from sync.ids import TerminalId
+from sync.refusals import Refusal
+from sync.topics import ACKNOWLEDGEMENT, POLICY, TRUST, parse_topic
+
+_log = logging.getLogger(__name__)
+
+
+class Downlink:
+    """One box's ear; whatever does not verify is logged by name and changes nothing."""
+
+    def __init__(self, *, trust: Trust, clock: BoxClock, uplink: Uplink) -> None:
+        self._trust = trust
+        self._clock = clock
+        self._uplink = uplink
+
+    @property
+    def terminal_id(self) -> TerminalId:
+        return self._trust.identity.terminal.terminal_id
+
+    async def take(self, topic_text: str, payload: bytes) -> None:
+        """Take one message from the link."""
+        parsed = parse_topic(topic_text)
+        if parsed is None or parsed[1] != self.terminal_id:
+            _log.warning("foreign_topic")
+            return
+        row, now_ms = parsed[0], self._clock.now_ms()
+        refusal: Refusal | None = None
+        if row == ACKNOWLEDGEMENT:
+            await self._uplink.take_acknowledgement(payload)
+        elif row == TRUST:
+            refusal = self._take_trust(payload, now_ms=now_ms)
+        elif row == POLICY:
+            refusal = self._trust.take_policy(payload, now_ms=now_ms)
+        if refusal is not None:
+            _log.warning("message_refused topic=%s refusal=%s", row.name, refusal)
+
+    def _take_trust(self, payload: bytes, *, now_ms: int) -> Refusal | None:
+        """A snapshot and a delta come on one topic; what is no snapshot is tried as a delta."""
+        refusal = self._trust.take_snapshot(payload, now_ms=now_ms)
+        if refusal in (Refusal.WRONG_SHAPE, Refusal.OUT_OF_RANGE, Refusal.SIGNATURE_INVALID):
+            return self._trust.take_delta(payload, now_ms=now_ms)
+        return refusal

@@ -1,0 +1,313 @@
+"""The uplink: carries out what the sync engine asks for, and tells it what happened, one event after another.
+
+The engine (``sync/uploader.py``) decides; here are only the outbox, the link, the signer and the clock it works with.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+from edge.authorise import Authoriser
+from edge.box_clock import BoxClock
+from edge.errors import OutboxCorruptError
+from edge.outbox import Outbox
+from edge.outbox_types import AcknowledgeOutcome, StoredRecord
+from edge.timekeeping import Reading, must_record
+from edge.trust import Trust
+from sync.acknowledgement import HELLO, NONCE_SIZE, Acknowledgement, Hello
+from sync.batch import encode_batch
+from sync.ids import RandomBytes, TerminalId
+from sync.keys import SigningKey
+from sync.record import RECORD, RecordKind
+from sync.refusals import Refusal
+from sync.topics import HELLO as HELLO_TOPIC
+from sync.topics import RECORDS as RECORDS_TOPIC
+from sync.topics import Topic, topic
+from sync.upload import (
+    AcknowledgementReceived,
+    AppendLost,
+    Effect,
+    Event,
+    LinkDown,
+    LinkUp,
+    LoadRecords,
+    LostAppended,
+    MarkAcknowledged,
+    OutboxRecord,
+    Quarantine,
+    QuarantineReason,
+    RecordsAppended,
+    RecordsLoaded,
+    ReportContact,
+    ReportIgnored,
+    SendBatch,
+    SendHello,
+    SendNow,
+    Tick,
+    UploaderSettings,
+    WakeAt,
+)
+from sync.upload_state import OwnChain, State
+from sync.uploader import Chance, start, step
+
+_log = logging.getLogger(__name__)
+
+EVENTS_MAX = 256
+
+
+class Publisher(Protocol):
+    """What can send; raising tells that the link is away, which the engine finds out by the missing answer."""
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None: ...
+
+
+class SendFailed(Exception):  # noqa: N818 - named for what happened.
+    """The message could not be handed to the broker."""
+
+
+class Uplink:
+    """Sends one box's chain; ``run`` never ends by itself. ``on_change`` is called when the queue has moved."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        trust: Trust,
+        clock: BoxClock,
+        authoriser: Authoriser,
+        signing_key: SigningKey,
+        publisher: Publisher,
+        random_bytes: RandomBytes,
+        on_change: Callable[[], None],
+        settings: UploaderSettings | None = None,
+    ) -> None:
+        self._outbox = outbox
+        self._trust = trust
+        self._clock = clock
+        self._authoriser = authoriser
+        self._signing_key = signing_key
+        self._publisher = publisher
+        self._random_bytes = random_bytes
+        self._on_change = on_change
+        self._settings = settings or UploaderSettings()
+        self._events: asyncio.Queue[Event] = asyncio.Queue(EVENTS_MAX)
+        self._state: State | None = None
+        self._wake_at_ms: int | None = None
+        self.is_up = False
+        self.ignored_count = 0
+
+    @property
+    def terminal_id(self) -> TerminalId:
+        return self._trust.identity.terminal.terminal_id
+
+    async def run(self) -> None:
+        """Handle events for ever."""
+        self._state = start(await self._own_chain(), self._settings)
+        while True:
+            event = await self._next_event()
+            await self._handle(event)
+
+    async def link_came_up(self) -> None:
+        """The link stands and is subscribed."""
+        self.is_up = True
+        await self._events.put(LinkUp())
+        self._on_change()
+
+    async def link_went_down(self) -> None:
+        """The link is gone."""
+        self.is_up = False
+        await self._events.put(LinkDown())
+        self._on_change()
+
+    def records_appended(self) -> None:
+        """The outbox has grown; the head is read when its turn comes."""
+        self._put_or_drop(Tick())
+
+    def send_now(self) -> None:
+        """Do not wait for the back-off."""
+        self._put_or_drop(SendNow())
+
+    async def take_acknowledgement(self, payload: bytes) -> None:
+        """Verify what came on the acknowledgement topic; what does not verify is counted and dropped."""
+        acknowledgement = self._trust.open_acknowledgement(payload)
+        if isinstance(acknowledgement, Refusal):
+            self.ignored_count += 1
+            _log.warning("acknowledgement_refused refusal=%s", acknowledgement)
+            return
+        own_hash = await self._own_hash(acknowledgement)
+        await self._events.put(AcknowledgementReceived(acknowledgement, own_hash))
+
+    def _put_or_drop(self, event: Event) -> None:
+        # A full queue has an event in it that does as well.
+        if not self._events.full():
+            self._events.put_nowait(event)
+
+    async def _own_chain(self) -> OwnChain:
+        chain = await self._outbox.state()
+        reasons = {reason.value: reason for reason in QuarantineReason}
+        return OwnChain(
+            terminal_id=chain.terminal_id,
+            epoch=chain.epoch,
+            head_number=chain.head_number,
+            head_hash=chain.head_hash,
+            acknowledged_number=chain.acknowledged_number,
+            acknowledged_hash=chain.acknowledged_hash,
+            quarantine=reasons.get(chain.quarantine_reason or ""),
+        )
+
+    async def _own_hash(self, acknowledgement: Acknowledgement) -> bytes | None:
+        number = acknowledgement.number
+        chain = await self._outbox.state()
+        known = {chain.acknowledged_number: chain.acknowledged_hash, chain.head_number: chain.head_hash}
+        if number in known:
+            return known[number]
+        own = await self._outbox.record(number)
+        if own is not None:
+            return own.record_hash
+        behind = await self._outbox.record(number + 1)
+        if behind is None:
+            return self._trust.identity.answer.previous_hash if number == 0 else None
+        message = RECORD.read(behind.signed_record)
+        return None if isinstance(message, Refusal) else message.content.previous_hash
+
+    async def _next_event(self) -> Event:
+        if self._wake_at_ms is None:
+            return await self._events.get()
+        wait_s = max(0, self._wake_at_ms - self._clock.monotonic_ms()) / 1000
+        try:
+            return await asyncio.wait_for(self._events.get(), wait_s)
+        except TimeoutError:
+            self._wake_at_ms = None
+            return Tick()
+
+    async def _handle(self, event: Event) -> None:
+        chain = await self._outbox.state()
+        state = self._state
+        if state is not None and chain.head_number > state.chain.head_number and not isinstance(event, RecordsAppended):
+            await self._step(RecordsAppended(chain.head_number, chain.head_hash))
+        await self._step(event)
+
+    async def _step(self, event: Event) -> None:
+        """Run the engine on one event and on every answer that its effects bring."""
+        pending: list[Event] = [event]
+        while pending and self._state is not None:
+            chance = Chance(self._random_bytes(NONCE_SIZE), random.random())  # noqa: S311 - jitter, no secret.
+            self._state, effects = step(
+                self._state,
+                pending.pop(0),
+                now_ms=self._clock.monotonic_ms(),
+                chance=chance,
+                settings=self._settings,
+            )
+            for effect in effects:
+                pending.extend(await self._carry_out(effect))
+
+    async def _carry_out(self, effect: Effect) -> list[Event]:
+        match effect:
+            case SendHello():
+                await self._send(HELLO_TOPIC, self._sign_hello(effect))
+            case SendBatch(nonce, records):
+                batch = encode_batch(nonce=nonce, records=[record.encoded for record in records])
+                await self._send(RECORDS_TOPIC, batch)
+            case LoadRecords():
+                return [await self._load(effect)]
+            case MarkAcknowledged():
+                await self._mark(number=effect.number, head_hash=effect.hash, cloud_time_ms=effect.cloud_time_ms)
+            case AppendLost(first, last):
+                return [await self._append_lost(first, last)]
+            case Quarantine(reason):
+                _log.error("quarantined reason=%s", reason.value)
+                await self._outbox.set_quarantine(reason.value)
+                self._on_change()
+            case ReportContact(cloud_time_ms, _):
+                await self._note_contact(cloud_time_ms)
+            case ReportIgnored(reason):
+                self.ignored_count += 1
+                _log.info("sync_event_ignored reason=%s", reason.value)
+            case WakeAt(monotonic_ms):
+                self._wake_at_ms = monotonic_ms
+        return []
+
+    def _sign_hello(self, effect: SendHello) -> bytes:
+        hello = Hello(
+            key_id=self._signing_key.public_key.key_id,
+            terminal_id=self.terminal_id,
+            epoch=self._trust.identity.answer.epoch,
+            nonce=effect.nonce,
+            head_number=effect.head_number,
+            head_hash=effect.head_hash,
+            acknowledged_number=effect.acknowledged_number,
+            acknowledged_hash=effect.acknowledged_hash,
+            chain_state=effect.chain_state,
+            sent_at_ms=self._clock.now_ms(),
+        )
+        return HELLO.sign(self._signing_key, hello).encode()
+
+    async def _send(self, row: Topic, payload: bytes) -> None:
+        try:
+            await self._publisher.publish(topic(row, self.terminal_id), payload, qos=row.qos, retain=row.retained)
+        except SendFailed as error:
+            # The engine misses the answer and asks again after its back-off.
+            _log.info("send_failed topic=%s reason=%s", row.name, error)
+
+    async def _load(self, effect: LoadRecords) -> RecordsLoaded:
+        """Load what the outbox can supply; from a damaged record on nothing is supplied in this batch."""
+        try:
+            stored = await self._outbox.records_from(
+                effect.from_number, limit_count=effect.count_max, limit_bytes=effect.size_max
+            )
+        except OutboxCorruptError:
+            stored = await self._sound_records(effect)
+        records = tuple(OutboxRecord(each.number, each.record_hash, each.signed_record) for each in stored)
+        return RecordsLoaded(effect.from_number, records)
+
+    async def _sound_records(self, effect: LoadRecords) -> list[StoredRecord]:
+        """Go past damaged records one by one: the engine names the numbers that are skipped as lost."""
+        chain = await self._outbox.state()
+        sound: list[StoredRecord] = []
+        for number in range(effect.from_number, chain.head_number + 1):
+            try:
+                record = await self._outbox.record(number)
+            except OutboxCorruptError:
+                _log.error("record_damaged number=%d", number)
+                continue
+            if record is not None:
+                sound.append(record)
+            if len(sound) >= effect.count_max:
+                break
+        return sound
+
+    async def _append_lost(self, first: int, last: int) -> LostAppended:
+        record = await self._authoriser.append_notice(
+            RecordKind.LOST, detail=(first, last), reading=self._clock.read()
+        )
+        return LostAppended(first, last, record.content.number, record.hash)
+
+    async def _mark(self, *, number: int, head_hash: bytes, cloud_time_ms: int) -> None:
+        outcome = await self._outbox.acknowledge(
+            number=number,
+            head_hash=head_hash,
+            contact_ms=cloud_time_ms,
+            boot_id=self._clock.boot_id,
+            monotonic_ms=self._clock.boot_clock_ms(),
+        )
+        if outcome not in (AcknowledgeOutcome.ADVANCED, AcknowledgeOutcome.UNCHANGED):
+            _log.warning("acknowledgement_not_stored outcome=%s number=%d", outcome.value, number)
+        self._on_change()
+
+    async def _note_contact(self, cloud_time_ms: int) -> None:
+        before = self._clock.set_by_cloud(cloud_time_ms)
+        chain = await self._outbox.state()
+        await self._mark(
+            number=chain.acknowledged_number, head_hash=chain.acknowledged_hash, cloud_time_ms=cloud_time_ms
+        )
+        if must_record(before_ms=before.now_ms, after_ms=cloud_time_ms):
+            await self._record_clock_set(before)
+
+    async def _record_clock_set(self, before: Reading) -> None:
+        after = self._clock.read()
+        _log.warning("clock_set before_ms=%d after_ms=%d", before.now_ms, after.now_ms)
+        detail = (before.now_ms, after.now_ms)
+        await self._authoriser.append_notice(RecordKind.CLOCK_SET, detail=detail, reading=after)

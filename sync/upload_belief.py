@@ -1,0 +1,66 @@
+"""What a box believes of an acknowledgement: how far the cloud holds its chain, and whether the chain is its own.
+
+The conclusions that stop a box from approving are drawn here, in one place (protocol §3).
+"""
+
+from dataclasses import replace
+from enum import Enum, auto
+
+from sync.acknowledgement import AckStatus
+from sync.upload import AcknowledgementReceived, Effect, MarkAcknowledged, Quarantine, QuarantineReason
+from sync.upload_state import OwnChain, grown
+
+
+class Standing(Enum):
+    """What an acknowledgement says of our chain."""
+
+    HELD = auto()
+    """The cloud holds it up to the acknowledged number."""
+    DIVERGED = auto()
+    """The record it names is not ours."""
+    UNKNOWN_EPOCH = auto()
+
+
+def believe(chain: OwnChain, event: AcknowledgementReceived) -> tuple[OwnChain, Standing, tuple[Effect, ...]]:
+    """Conclude from an acknowledgement of one of our own nonces; effects are those on the outbox and the box."""
+    ack, own_hash = event.acknowledgement, event.own_hash
+    if ack.status is AckStatus.UNKNOWN_EPOCH:
+        chain, effects = _quarantined(chain, QuarantineReason.UNKNOWN_EPOCH)
+        return chain, Standing.UNKNOWN_EPOCH, effects
+    reason = _proof_against(chain, event)
+    if reason is not None:
+        chain, effects = _quarantined(chain, reason)
+        return chain, Standing.DIVERGED, effects
+    chain, effects = _quarantined(chain, _verdict_of_cloud(ack.status))
+    if own_hash is not None and ack.number > chain.acknowledged_number:
+        effects = (*effects, MarkAcknowledged(ack.number, own_hash, ack.cloud_time_ms))
+        chain = grown(chain, ack.number, own_hash)
+        chain = replace(chain, acknowledged_number=ack.number, acknowledged_hash=own_hash)
+    return chain, Standing.HELD, effects
+
+
+def _proof_against(chain: OwnChain, event: AcknowledgementReceived) -> QuarantineReason | None:
+    """Return what the named record proves. A record of ours that we cannot look up any more proves nothing."""
+    ack = event.acknowledgement
+    if event.own_hash is None:
+        return QuarantineReason.ROLLED_BACK if ack.number > chain.head_number else None
+    return QuarantineReason.FORKED if event.own_hash != ack.head_hash else None
+
+
+def _verdict_of_cloud(status: AckStatus) -> QuarantineReason | None:
+    match status:
+        case AckStatus.FORKED:
+            return QuarantineReason.FORKED
+        case AckStatus.ROLLED_BACK:
+            return QuarantineReason.ROLLED_BACK
+        case AckStatus.UNKNOWN_EPOCH:
+            return QuarantineReason.UNKNOWN_EPOCH
+        case AckStatus.OK | AckStatus.GAP:
+            return None
+
+
+def _quarantined(chain: OwnChain, reason: QuarantineReason | None) -> tuple[OwnChain, tuple[Effect, ...]]:
+    # The first reason stays, but proof against the card outweighs that the cloud does not know the epoch.
+    if reason is None or reason is chain.quarantine or chain.quarantine not in (None, QuarantineReason.UNKNOWN_EPOCH):
+        return chain, ()
+    return replace(chain, quarantine=reason), (Quarantine(reason),)

@@ -1,0 +1,45 @@
+"""Power cuts under the real outbox: what it reported is there afterwards, whole, and it goes on from there.
+
+A day of work is recorded below SQLite and below ``os`` (``tests/powercut``), then the power is cut at random moments of
+it: everything not flushed by then is kept, lost or torn at random, and the real outbox opens what is left. The same
+day with synchronous NORMAL must lose approvals, or these tests would not notice if ours did.
+"""
+
+import os
+import random
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tests.powercut.cuts import Fault, cuts, find_fault, record
+from tests.powercut.workload import plan
+
+CUTS = 300
+STEPS = 700
+"""Enough for checkpoints in the middle of sales (one each 1 000 pages, some 180 sales), beside those of closing."""
+SEED = int(os.environ.get("TILLBOX_POWER_CUT_SEED", "20261122"))
+
+
+@pytest.mark.timeout(180)
+async def test_nothing_reported_is_lost_in_300_power_cuts(tmp_path: Path) -> None:
+    faults = await _faults(tmp_path, synchronous="FULL")
+    assert faults == [], f"TILLBOX_POWER_CUT_SEED={SEED}: {len(faults)} of {CUTS} cuts, the first: {faults[0]}"
+
+
+@pytest.mark.timeout(180)
+async def test_the_same_power_cuts_lose_approvals_with_synchronous_normal(tmp_path: Path) -> None:
+    faults = await _faults(tmp_path, synchronous="NORMAL")
+    losses = sum(fault.is_loss for fault in faults)
+    assert losses > CUTS // 2, f"TILLBOX_POWER_CUT_SEED={SEED}: only {losses} of {CUTS} cuts lost anything reported"
+
+
+async def _faults(folder: Path, *, synchronous: Literal["FULL", "NORMAL"]) -> list[Fault]:
+    steps = plan(seed=SEED, count=STEPS)
+    events = record(folder / "recorded", synchronous=synchronous, seed=SEED, steps=STEPS)
+    chance = random.Random(SEED)
+    faults = [
+        await find_fault(cut, folder=folder / "cut", steps=steps, chance=chance)
+        for cut in cuts(events, count=CUTS, seed=SEED)
+    ]
+    return [fault for fault in faults if fault is not None]

@@ -1,0 +1,276 @@
+"""Opening and provisioning: only the whole, right outbox of this terminal, only once, and never an empty one instead."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge.errors import (
+    AlreadyProvisionedError,
+    NotProvisionedError,
+    OutboxCorruptError,
+    OutboxError,
+    OutboxLockedError,
+    OutboxNotWritableError,
+    OutboxUnsafeError,
+)
+from edge.outbox import provision_outbox
+from sync.ids import TerminalId
+from sync.record import GENESIS_HASH
+from tests.powercut.boxes import make_outbox, make_with_sales, open_outbox
+from tests.powercut.sales import EPOCH, TERMINAL, Sales
+from tests.powercut.workload import NormalConnection
+
+COUNT = 60
+
+
+def edit(sql: str) -> Callable[[Path], None]:
+    def run(path: Path) -> None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA ignore_check_constraints = ON")
+            connection.execute(sql)
+
+    return run
+
+
+def overwrite(path: Path, *, at: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def garbage_in_the_middle(path: Path) -> None:
+    overwrite(path, at=path.stat().st_size // 2 // 4096 * 4096, data=b"\xa5" * 4096)
+
+
+def one_bit_of_a_record(path: Path) -> None:
+    content = path.read_bytes()
+    with closing(sqlite3.connect(path)) as connection:
+        record = connection.execute("SELECT signed_record FROM records WHERE number = 30").fetchone()[0]
+    at = content.index(record[100:140])
+    overwrite(path, at=at, data=bytes((content[at] ^ 1,)))
+
+
+def truncated(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def zero_length(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def not_a_database(path: Path) -> None:
+    path.write_bytes(b"Dear customer, " * 1000)
+
+
+def only_the_log_is_left(path: Path) -> None:
+    path.unlink()
+    path.with_name(path.name + "-wal").write_bytes(b"log")
+
+
+def another_program(path: Path) -> None:
+    path.unlink()
+    edit("CREATE TABLE bookmarks (url TEXT)")(path)
+
+
+DAMAGE: list[tuple[Callable[[Path], None], type[OutboxError], str]] = [
+    (garbage_in_the_middle, OutboxCorruptError, "damaged"),
+    (one_bit_of_a_record, OutboxCorruptError, "Record 30"),
+    (truncated, OutboxCorruptError, "damaged"),
+    (zero_length, OutboxCorruptError, "not a database"),
+    (not_a_database, OutboxCorruptError, "not a database"),
+    (only_the_log_is_left, OutboxCorruptError, "log is there"),
+    (edit("DELETE FROM state"), OutboxCorruptError, "lost its state"),
+    (edit("DELETE FROM records WHERE number = 60"), OutboxCorruptError, "newest record"),
+    (edit("UPDATE state SET head_hash = zeroblob(32)"), OutboxCorruptError, "newest record"),
+    (edit("UPDATE state SET acknowledged_number = 20"), OutboxCorruptError, "acknowledged"),
+    (edit("UPDATE state SET acknowledged_number = -1"), OutboxCorruptError, "acknowledged"),
+    (edit("UPDATE state SET unacknowledged_amount_minor = 1"), OutboxCorruptError, "counters"),
+    (edit("UPDATE records SET amount_minor = amount_minor + 1 WHERE number = 9"), OutboxCorruptError, "counters"),
+    (edit("DELETE FROM records WHERE number = 9"), OutboxCorruptError, "counters"),
+    (edit("UPDATE records SET previous_hash = zeroblob(32) WHERE number = 9"), OutboxCorruptError, "chain"),
+    (edit("DELETE FROM spent WHERE number = 9"), OutboxCorruptError, "spent"),
+    (edit("PRAGMA user_version = 2"), OutboxUnsafeError, "version 2"),
+    (edit("PRAGMA application_id = 1"), OutboxUnsafeError, "another program"),
+    (another_program, OutboxUnsafeError, "another program"),
+]
+
+
+@pytest.mark.parametrize(("damage", "error", "words"), DAMAGE)
+async def test_refuses_a_damaged_or_foreign_file_and_leaves_every_byte_of_it(
+    tmp_path: Path, damage: Callable[[Path], None], error: type[OutboxError], words: str
+) -> None:
+    path, _ = await make_with_sales(tmp_path, COUNT)
+    damage(path)
+    before = evidence(tmp_path)
+    with pytest.raises(error, match=words) as raised:
+        await open_outbox(path)
+    assert evidence(tmp_path) == before
+    assert str(tmp_path) not in str(raised.value)
+    with pytest.raises((AlreadyProvisionedError, OutboxCorruptError)):
+        provision_outbox(path, terminal_id=TERMINAL, epoch=EPOCH, previous_head_hash=GENESIS_HASH)
+    assert evidence(tmp_path) == before
+
+
+def evidence(folder: Path) -> dict[str, bytes]:
+    """All content that can hold a sale: not the lock, and not the log's index, which SQLite makes anew."""
+    names = (path for path in folder.iterdir() if not path.name.endswith(("-lock", "-shm")))
+    return {path.name: path.read_bytes() for path in names}
+
+
+async def test_damage_in_the_log_is_found_without_playing_it(tmp_path: Path) -> None:
+    made, sales = tmp_path / "made", Sales()
+    made.mkdir()
+    async with await open_outbox(make_outbox(made)) as outbox:
+        await outbox.append(sales.next())
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for name, content in evidence(made).items():
+            (copy / name).write_bytes(content)
+    edited = copy / "outbox.sqlite3"
+    assert edited.with_name("outbox.sqlite3-wal").stat().st_size > 0
+    overwrite(edited, at=2 * 4096, data=b"\xa5" * 4096)
+    before = evidence(copy)
+    with pytest.raises(OutboxCorruptError):
+        await open_outbox(edited)
+    assert evidence(copy) == before
+
+
+@pytest.mark.parametrize(("terminal_id", "epoch"), [(TerminalId(b"stranger"), EPOCH), (TERMINAL, EPOCH + 1)])
+async def test_refuses_the_outbox_of_another_terminal_or_epoch(
+    tmp_path: Path, terminal_id: TerminalId, epoch: int
+) -> None:
+    with pytest.raises(OutboxUnsafeError, match="another terminal"):
+        await open_outbox(make_outbox(tmp_path), terminal_id=terminal_id, epoch=epoch)
+
+
+@pytest.mark.parametrize("folder", ["", "missing"])
+async def test_a_missing_outbox_is_not_made(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(NotProvisionedError):
+        await open_outbox(tmp_path / folder / "outbox.sqlite3")
+    assert list(tmp_path.iterdir()) == []
+
+
+class DeleteJournalConnection(sqlite3.Connection):
+    """Says that the journal mode is not what was asked for, as SQLite does where shared memory is missing."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        return super().execute("SELECT 'delete'" if sql == "PRAGMA journal_mode" else sql, parameters)
+
+
+class HonestNormalConnection(NormalConnection):
+    """Sets synchronous NORMAL whatever is asked, and says so."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if sql == "PRAGMA synchronous":
+            return sqlite3.Connection.execute(self, sql)
+        return super().execute(sql, parameters)
+
+
+@pytest.mark.parametrize(
+    ("connection_class", "words"),
+    [(HonestNormalConnection, "synchronous is 1 and not 2"), (DeleteJournalConnection, "journal_mode is delete")],
+)
+async def test_refuses_settings_that_do_not_read_back_as_asked(
+    tmp_path: Path, connection_class: type[sqlite3.Connection], words: str
+) -> None:
+    path = make_outbox(tmp_path)
+    with pytest.raises(OutboxUnsafeError, match=words):
+        await open_outbox(path, connection_class=connection_class)
+    async with await open_outbox(path):
+        pass
+
+
+async def test_a_database_set_to_another_journal_mode_is_set_back(tmp_path: Path) -> None:
+    path = make_outbox(tmp_path)
+    edit("PRAGMA journal_mode = DELETE")(path)
+    async with await open_outbox(path):
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from tests.powercut.boxes import open_outbox
+from tests.powercut.sales import Sales
+
+async def main():
+    async with await open_outbox(Path(sys.argv[1])) as outbox:
+        await outbox.append(Sales().next())
+        print("open", flush=True)
+        sys.stdin.read()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_second_process_is_locked_out_until_the_first_is_gone_even_by_sigkill(tmp_path: Path) -> None:
+    path = make_outbox(tmp_path)
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"open\n"
+            with pytest.raises(OutboxLockedError):
+                await open_outbox(path)
+            with pytest.raises(OutboxLockedError):
+                provision_outbox(path, terminal_id=TERMINAL, epoch=EPOCH, previous_head_hash=GENESIS_HASH)
+        finally:
+            holder.send_signal(signal.SIGKILL)
+    async with await open_outbox(path) as outbox:
+        assert (await outbox.state()).head_number == 1
+
+
+async def test_one_process_cannot_open_it_twice(tmp_path: Path) -> None:
+    path = make_outbox(tmp_path)
+    async with await open_outbox(path):
+        with pytest.raises(OutboxLockedError):
+            await open_outbox(path)
+    async with await open_outbox(path):
+        pass
+
+
+def test_provisioning_makes_one_whole_file_for_its_owner_only(tmp_path: Path) -> None:
+    path = make_outbox(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["outbox.sqlite3", "outbox.sqlite3-lock"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_later_epoch_begins_at_the_head_the_cloud_holds(tmp_path: Path) -> None:
+    path, head = tmp_path / "epoch-2", b"\x07" * 32
+    provision_outbox(path, terminal_id=TERMINAL, epoch=2, previous_head_hash=head)
+    async with await open_outbox(path, epoch=2) as outbox:
+        state = await outbox.state()
+        assert (state.head_hash, state.acknowledged_hash, state.next_number) == (head, head, 1)
+        sales = Sales()
+        sales.head_hash = head
+        await outbox.append(sales.next())
+
+
+async def test_provisioning_never_overwrites(tmp_path: Path) -> None:
+    path, _ = await make_with_sales(tmp_path, 2)
+    before = path.read_bytes()
+    with pytest.raises(AlreadyProvisionedError):
+        provision_outbox(path, terminal_id=TERMINAL, epoch=EPOCH, previous_head_hash=GENESIS_HASH)
+    assert path.read_bytes() == before
+
+
+async def test_provisioning_starts_over_what_an_interrupted_one_left(tmp_path: Path) -> None:
+    for suffix in ("-new", "-new-wal", "-new-journal"):
+        (tmp_path / f"outbox.sqlite3{suffix}").write_bytes(b"half")
+    async with await open_outbox(make_outbox(tmp_path)) as outbox:
+        assert (await outbox.state()).head_number == 0
+
+
+def test_provisioning_in_a_missing_folder_says_that_the_card_failed(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "outbox.sqlite3"
+    with pytest.raises(OutboxNotWritableError):
+        provision_outbox(path, terminal_id=TERMINAL, epoch=EPOCH, previous_head_hash=GENESIS_HASH)
