@@ -1,98 +1,26 @@
-"""The composition root of the cloud: settings in, the services and the HTTP application out.
-
-``tillbox cloud serve`` runs the application, ``tillbox cloud worker`` the worker; both build on what is made here.
-"""
+"""The composition root of the cloud's HTTP: puts the domains' routes into one application."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI
-from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud.db import make_engine
 from cloud.fleet import api as fleet_api
 from cloud.fleet.enrolment import Broker, Enrolment
-from cloud.fleet.publishing import Limits, Publisher
+from cloud.foundation import Cloud
 from cloud.http_errors import error_response, install_error_handlers
 from cloud.ingest import chain_store, payment_store
-from cloud.ingest.judgement import Rules
-from cloud.ingest.posting import Judge
-from cloud.keyring import Keyring
 from cloud.merchants import api as merchants_api
 from cloud.merchants import store as merchant_store
 from cloud.reconciliation import api as reconciliation_api
-from cloud.settings import CloudSettings
 from cloud.wallets import api as wallets_api
-from cloud.wallets import store as wallet_store
 from cloud.wallets.reserve import GrantPolicy
-from cloud.wallets.service import GrantTerms
-from sync.clock import Clock, SystemClock
-from sync.grant import GRANT, Grant
-from sync.ids import MerchantId, Serial, SiteId
-from sync.roles import RoleUse
+from sync.ids import MerchantId, SiteId
 
 BODY_SIZE_MAX = 256 * 1024
-
-
-class _DenyList:
-    """The wallets' deny list, as the fleet's publisher asks for it."""
-
-    def denied(self, session: Session, *, now_ms: int) -> Collection[Serial]:
-        return [denial.serial for denial in wallet_store.denials_in_force(session, now_ms=now_ms)]
-
-    def mark_published(self, session: Session, serials: Collection[Serial], *, version: int) -> None:
-        wallet_store.mark_published(session, serials, version=version)
-
-
-@dataclass(frozen=True, slots=True)
-class Cloud:
-    """Everything a process of the cloud works with."""
-
-    settings: CloudSettings
-    engine: Engine
-    keyring: Keyring
-    clock: Clock
-    publisher: Publisher
-
-    def judge(self) -> Judge:
-        """Return what sales are judged by: the policy's ceilings and the grant keys."""
-        policy = self.publisher.limits.content
-        rules = Rules(
-            one_way_limit_minor=policy.one_way_limit_minor,
-            two_way_limit_minor=policy.two_way_limit_minor,
-            code_age_s_max=policy.code_age_s_max,
-            code_ahead_s_max=policy.code_ahead_s_max,
-        )
-        issuers = self.keyring.issuers()
-        return Judge(rules, lambda key_id, at_ms: issuers.find(RoleUse.GRANT, key_id, at_ms=at_ms))
-
-    def sign_grant(self, terms: GrantTerms) -> bytes:
-        """Sign a grant with the grant key of now."""
-        key = self.keyring.signing_key(RoleUse.GRANT, now_ms=self.clock.now_ms())
-        grant = Grant(
-            key_id=key.public_key.key_id,
-            serial=terms.serial,
-            device_key=terms.device_key,
-            issued_s=terms.issued_s,
-            lifetime_s=terms.lifetime_s,
-            limit_minor=terms.limit_minor,
-            total_minor=terms.total_minor,
-            currency=terms.currency,
-        )
-        return GRANT.sign(key, grant).encode()
-
-
-def build_cloud(settings: CloudSettings, clock: Clock | None = None) -> Cloud:
-    """Load the keys and connect; raises ``KeyringError`` and ``DatabaseError`` with what to do."""
-    clock = clock or SystemClock()
-    keyring = Keyring.load(settings.key_folder, now_ms=clock.now_ms())
-    limits = Limits.of(settings.currency, one_way_limit_minor=settings.payment_offline_limit_minor)
-    engine = make_engine(settings.effective_database_url)
-    return Cloud(settings, engine, keyring, clock, Publisher(keyring, _DenyList(), limits))
 
 
 def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) -> FastAPI:

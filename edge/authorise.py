@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge.box_clock import BoxClock
-from edge.decision import Approved, Case, Decision, Situation, decide
+from edge.decision import Approved, Case, Decision, Declined, Situation, decide
 from edge.errors import EdgeError
 from edge.limits import Counters
 from edge.outbox import Outbox
 from edge.outbox_types import AppendOutcome, Decline, OutboxEntry, OutboxState
 from edge.signer import Signer, Versions, entry_of
-from edge.states import Result, ResultKind, Sale
+from edge.states import NOT_A_PAYMENT_CODE, Result, ResultKind, Sale
 from edge.timekeeping import Reading
 from edge.trust import Trust
 from sync.payment_code import CodeMode, PaymentCode, read_payment_code, verify_signatures
@@ -38,6 +38,7 @@ class Authorisation:
     reading: Reading | None = None
     chain: OutboxState | None = None
     counters: Counters | None = None
+    versions: Versions | None = None
     decision: Decision | None = None
     record: SignedRecord | None = None
     receipt_text: str = ""
@@ -161,26 +162,33 @@ class Authoriser:
             policy_expires_ms=self._trust.policy.expires_ms,
             selection_draw=self._draw(),
         )
+        # A newer list may arrive while the card is being asked; the record names those the decision looked at.
+        products.versions = self._versions()
         case = Case(code, products.sale.amount, self._trust.policy, products.counters, situation)
         products.decision = decide(case)
 
     def _decide(self, products: Authorisation, code: PaymentCode) -> Refusal | None:
+        decision = products.decision
+        if isinstance(decision, Declined):
+            return decision.refusal
         if code.mode is CodeMode.TWO_WAY:
             # A two-way code answers a request that this sale showed; no request was shown, so it answers another's.
             return Refusal.REQUEST_MISMATCH
-        decision = products.decision
         return None if decision is None or isinstance(decision, Approved) else decision.refusal
 
     def _sign(self, products: Authorisation, code: PaymentCode) -> OutboxEntry:
         chain, counters, reading, decision = products.chain, products.counters, products.reading, products.decision
-        if chain is None or counters is None or reading is None or not isinstance(decision, Approved):
+        versions = products.versions
+        if chain is None or counters is None or reading is None or versions is None:
+            raise RuntimeError("a sale was to be signed that was not decided")
+        if not isinstance(decision, Approved):
             raise RuntimeError("a sale was to be signed that was not approved")
         products.record = self._signer.sign_sale(
             products.sale,
             code,
             chain=chain,
             counters=counters,
-            versions=self._versions(),
+            versions=versions,
             reasons=decision.reasons,
             reading=reading,
         )
@@ -191,8 +199,11 @@ class Authoriser:
         return Versions(policy.version, self._trust.held.version, policy.currency)
 
     async def _keep_decline(self, products: Authorisation) -> None:
-        """Keep what was refused for the merchant's history; a card that cannot take it changes no outcome."""
-        if products.refusal is None:
+        """Keep what was refused for the merchant's history; a card that cannot take it changes no outcome.
+
+        A text that was passed over is no refused sale: the camera may see a poster's code thirty times a second.
+        """
+        if products.refusal is None or products.refusal in NOT_A_PAYMENT_CODE:
             return
         decline = Decline(
             payment_id=products.sale.payment_id,

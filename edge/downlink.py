@@ -1,10 +1,10 @@
 """The downlink: takes what the cloud sends, verifies it, keeps it, and tells the uplink of acknowledgements."""
 
 import logging
+from typing import Protocol
 
 from edge.box_clock import BoxClock
 from edge.trust import Trust
-from edge.uplink import Uplink
 from sync.ids import TerminalId
 from sync.refusals import Refusal
 from sync.topics import ACKNOWLEDGEMENT, POLICY, TRUST, parse_topic
@@ -12,10 +12,16 @@ from sync.topics import ACKNOWLEDGEMENT, POLICY, TRUST, parse_topic
 _log = logging.getLogger(__name__)
 
 
+class TakesAcknowledgements(Protocol):
+    """The uplink, as far as the downlink needs it."""
+
+    async def take_acknowledgement(self, payload: bytes) -> None: ...
+
+
 class Downlink:
     """One box's ear; whatever does not verify is logged by name and changes nothing."""
 
-    def __init__(self, *, trust: Trust, clock: BoxClock, uplink: Uplink) -> None:
+    def __init__(self, *, trust: Trust, clock: BoxClock, uplink: TakesAcknowledgements) -> None:
         self._trust = trust
         self._clock = clock
         self._uplink = uplink

@@ -4,22 +4,26 @@ The request is stored before it is sent, so that after a lost answer the same re
 """
 
 import asyncio
+import http.client
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from edge.errors import AlreadyProvisionedError, EnrolmentError
+from edge.outbox_check import examine
 from edge.outbox_schema import provision_outbox
 from edge.settings import TerminalSettings
 from edge.trust import Identity, open_identity, save_enrolment, write_durably
-from sync.enrolment import ENROLMENT_ANSWER, ENROLMENT_REQUEST, EnrolmentAnswer, EnrolmentRequest
+from sync.enrolment import ENROLMENT_ANSWER, ENROLMENT_CODE_SIZE, ENROLMENT_REQUEST, EnrolmentAnswer, EnrolmentRequest
 from sync.ids import RandomBytes
 from sync.keys import PublicKey, SigningKey, parse_public_key
 from sync.message import Message
@@ -48,9 +52,11 @@ async def enrol(
 ) -> Identity:
     """Enrol this box with a one-time code and store identity, trust, policy, certificates and the empty outbox.
 
-    Raises ``AlreadyProvisionedError`` for a box that is enrolled, ``EnrolmentError`` where the cloud refused, was not
-    reached, or answered what does not verify.
+    ``code`` may be typed in small letters, with spaces or hyphens. Raises ``AlreadyProvisionedError`` for a box that
+    is enrolled, ``EnrolmentError`` where the cloud refused, was not reached, or answered what does not verify, and
+    ``OutboxError`` where an outbox lies there that is not this enrolment's.
     """
+    code = _normalised(code)
     if (settings.trust_folder / "enrolment.cbor").exists():
         raise AlreadyProvisionedError("This box is enrolled already.")
     request = _stored_request(
@@ -58,7 +64,7 @@ async def enrol(
         lambda: _make_request(
             signing_key, link_key_pem, code=code, hardware_serial=hardware_serial, nonce=random_bytes(16)
         ),
-        code=code,
+        is_same=lambda held: _is_same(held, signing_key.public_key, link_key_pem, code=code, serial=hardware_serial),
     )
     send = post or _post
     encoded = await asyncio.to_thread(send, f"{cloud_url.rstrip('/')}/v1/enrolments", request.encode())
@@ -66,6 +72,13 @@ async def enrol(
     _check_keys(answer.content, identity, signing_key.public_key, link_key_pem)
     _store(settings, answer, identity)
     return identity
+
+
+def _normalised(code: str) -> str:
+    typed = code.replace("-", "").replace(" ", "").upper()
+    if len(typed) != ENROLMENT_CODE_SIZE or not (typed.isascii() and typed.isalnum()):
+        raise EnrolmentError(f"An enrolment code has {ENROLMENT_CODE_SIZE} letters and digits.")
+    return typed
 
 
 def _make_request(
@@ -85,23 +98,31 @@ def _make_request(
     return ENROLMENT_REQUEST.sign(signing_key, content)
 
 
+def _is_same(held: EnrolmentRequest, own: PublicKey, link_key_pem: bytes, *, code: str, serial: str) -> bool:
+    """Whether a stored request is for this code and this box; one of keys that are gone could never be completed."""
+    try:
+        link_key = x509.load_der_x509_csr(held.link_request).public_key()
+    except ValueError:
+        return False
+    is_own_link = link_key == _load_link_key(link_key_pem).public_key()
+    return is_own_link and (held.code, held.hardware_serial, held.public_key) == (code, serial, own.raw)
+
+
 def _stored_request(
-    folder: Path, make: Callable[[], Message[EnrolmentRequest]], *, code: str
+    folder: Path, make: Callable[[], Message[EnrolmentRequest]], *, is_same: Callable[[EnrolmentRequest], bool]
 ) -> Message[EnrolmentRequest]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "request.cbor"
     if path.exists():
         held = ENROLMENT_REQUEST.read(path.read_bytes())
-        if not isinstance(held, Refusal) and held.content.code == code:
+        if not isinstance(held, Refusal) and is_same(held.content):
             return held
     request = make()
     write_durably(path, request.encode())
     return request
 
 
-def _open_answer(
-    encoded: bytes, root: PublicKey, *, request_hash: bytes
-) -> tuple[Message[EnrolmentAnswer], Identity]:
+def _open_answer(encoded: bytes, root: PublicKey, *, request_hash: bytes) -> tuple[Message[EnrolmentAnswer], Identity]:
     answer = ENROLMENT_ANSWER.read(encoded)
     if isinstance(answer, Refusal):
         raise EnrolmentError(f"The cloud's answer cannot be read ({answer}).")
@@ -116,16 +137,23 @@ def _open_answer(
         raise EnrolmentError(f"The cloud's limits are not genuine ({policy}).")
     if answer.content.request_hash != request_hash:
         raise EnrolmentError("The cloud answered another request.")
-    _check_link_ca(answer.content, identity, held)
+    _check_link(answer.content, identity, held)
     return answer, identity
 
 
-def _check_link_ca(answer: EnrolmentAnswer, identity: Identity, held: HeldTrust) -> None:
-    """The certificate that the link will trust must be of the very key the root vouches for as fleet CA."""
+def _check_link(answer: EnrolmentAnswer, identity: Identity, held: HeldTrust) -> None:
+    """The link's authority must be of the very key the root vouches for as fleet CA, and its certificate by that."""
     at_ms = identity.terminal.not_before_s * 1000
     expected = held.issuers.find(RoleUse.FLEET_CA, answer.key_id, at_ms=at_ms)
     if isinstance(expected, Refusal) or _public_key_of(answer.link_ca) != expected.raw:
         raise EnrolmentError("The link's certificate authority is not the fleet's.")
+    _public_key_of(answer.link_certificate)
+    try:
+        x509.load_der_x509_certificate(answer.link_certificate).verify_directly_issued_by(
+            x509.load_der_x509_certificate(answer.link_ca)
+        )
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise EnrolmentError("The link's certificate is not of the fleet's authority.") from error
 
 
 def _check_keys(answer: EnrolmentAnswer, identity: Identity, own: PublicKey, link_key_pem: bytes) -> None:
@@ -160,6 +188,10 @@ def _load_link_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
 
 def _store(settings: TerminalSettings, answer: Message[EnrolmentAnswer], identity: Identity) -> None:
     content = answer.content
+    terminal_id = identity.terminal.terminal_id
+    if settings.outbox_file.exists():
+        # It is there when an enrolment was cut off before its last step; any other one must not be taken for ours.
+        examine(settings.outbox_file, terminal_id=terminal_id, epoch=content.epoch)
     certificate = x509.load_der_x509_certificate(content.link_certificate)
     link_ca = x509.load_der_x509_certificate(content.link_ca)
     write_durably(settings.link_certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
@@ -167,7 +199,7 @@ def _store(settings: TerminalSettings, answer: Message[EnrolmentAnswer], identit
     if not settings.outbox_file.exists():
         provision_outbox(
             settings.outbox_file,
-            terminal_id=identity.terminal.terminal_id,
+            terminal_id=terminal_id,
             epoch=content.epoch,
             previous_head_hash=content.previous_hash,
         )
@@ -175,7 +207,9 @@ def _store(settings: TerminalSettings, answer: Message[EnrolmentAnswer], identit
 
 
 def _post(url: str, body: bytes) -> bytes:
-    if not url.startswith(("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")):
+    parts = urllib.parse.urlsplit(url)
+    is_this_machine = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    if not is_this_machine and not (parts.scheme == "https" and parts.hostname):
         raise EnrolmentError("The cloud's address must begin with https://.")
     request = urllib.request.Request(url, body, {"Content-Type": "application/cbor"}, method="POST")  # noqa: S310
     try:
@@ -183,7 +217,7 @@ def _post(url: str, body: bytes) -> bytes:
             return bytes(answer.read(ANSWER_SIZE_MAX))
     except urllib.error.HTTPError as error:
         raise EnrolmentError(f"The cloud refused the enrolment: {_message_of(error.read(4096))}") from error
-    except (urllib.error.URLError, TimeoutError, OSError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise EnrolmentError("The cloud was not reached.") from error
 
 

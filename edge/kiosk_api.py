@@ -50,7 +50,7 @@ class Watchers:
     def __init__(self) -> None:
         self._events: set[asyncio.Event] = set()
 
-    def changed(self, _state: State) -> None:
+    def changed(self) -> None:
         for event in self._events:
             event.set()
 

@@ -174,7 +174,8 @@ class MarkAcknowledged:
 class AppendLost:
     """Append a LOST record for exactly these numbers, and answer with ``LostAppended``.
 
-    If the outbox can still supply such a record, answer with that one instead.
+    If the outbox can still supply a LOST record for exactly these numbers, the answer is that one and nothing is
+    appended, so that a gap met again and again does not grow the chain.
     """
 
     first: int

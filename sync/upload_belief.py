@@ -3,7 +3,7 @@
 The conclusions that stop a box from approving are drawn here, in one place (protocol §3).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from sync.acknowledgement import AckStatus
@@ -21,22 +21,35 @@ class Standing(Enum):
     UNKNOWN_EPOCH = auto()
 
 
-def believe(chain: OwnChain, event: AcknowledgementReceived) -> tuple[OwnChain, Standing, tuple[Effect, ...]]:
-    """Conclude from an acknowledgement of one of our own nonces; effects are those on the outbox and the box."""
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """The conclusion. ``number``: so far the cloud holds our chain; ``effects``: those on the outbox and the box."""
+
+    chain: OwnChain
+    standing: Standing
+    effects: tuple[Effect, ...]
+    number: int = 0
+
+
+def believe(chain: OwnChain, event: AcknowledgementReceived) -> Belief:
+    """Conclude from an acknowledgement of one of our own nonces."""
     ack, own_hash = event.acknowledgement, event.own_hash
     if ack.status is AckStatus.UNKNOWN_EPOCH:
         chain, effects = _quarantined(chain, QuarantineReason.UNKNOWN_EPOCH)
-        return chain, Standing.UNKNOWN_EPOCH, effects
+        return Belief(chain, Standing.UNKNOWN_EPOCH, effects)
     reason = _proof_against(chain, event)
     if reason is not None:
         chain, effects = _quarantined(chain, reason)
-        return chain, Standing.DIVERGED, effects
+        return Belief(chain, Standing.DIVERGED, effects)
     chain, effects = _quarantined(chain, _verdict_of_cloud(ack.status))
-    if own_hash is not None and ack.number > chain.acknowledged_number:
+    if ack.number <= chain.acknowledged_number:
+        return Belief(chain, Standing.HELD, effects, ack.number)
+    if own_hash is not None:
         effects = (*effects, MarkAcknowledged(ack.number, own_hash, ack.cloud_time_ms))
         chain = grown(chain, ack.number, own_hash)
         chain = replace(chain, acknowledged_number=ack.number, acknowledged_hash=own_hash)
-    return chain, Standing.HELD, effects
+    # A number of which we cannot tell whether its record is ours acknowledges nothing more.
+    return Belief(chain, Standing.HELD, effects, chain.acknowledged_number)
 
 
 def _proof_against(chain: OwnChain, event: AcknowledgementReceived) -> QuarantineReason | None:

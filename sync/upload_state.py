@@ -105,7 +105,11 @@ class LostWanted:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """The cloud has answered: it holds our records to ``confirmed_number``, ``next_number`` is sent next."""
+    """The cloud has answered: it holds our records to ``confirmed_number``, ``next_number`` is sent next.
+
+    ``lost`` are ranges named as lost on this connection, ``lost_record`` is a LOST record to be sent before others.
+    ``has_hole`` says that the outbox has nothing under ``next_number``.
+    """
 
     chain: OwnChain
     pace: Pace
@@ -119,6 +123,7 @@ class Sending:
     lost: tuple[tuple[int, int], ...] = ()
     lost_wanted: LostWanted | None = None
     lost_record: int | None = None
+    has_hole: bool = False
 
 
 State = Offline | Greeting | Sending

@@ -34,7 +34,7 @@ from sync.upload import (
     UploaderSettings,
     WakeAt,
 )
-from sync.upload_belief import Standing, believe
+from sync.upload_belief import Belief, Standing, believe
 from sync.upload_state import (
     Greeting,
     Load,
@@ -207,12 +207,13 @@ class _Turn:
         sent = self._recognise(state.chain, state.pace.late, event.acknowledgement)
         if sent is None:
             return state
-        chain, standing = self._believe(state.chain, event)
+        belief = self._believe(state.chain, event)
+        chain = belief.chain
         pace = replace(state.pace, late=without(state.pace.late, sent))
         if sent.last > 0:
             # A late answer to a batch is contact and may move the acknowledged number; where to go on, the hello says.
             return replace(state, chain=chain, pace=pace)
-        match standing:
+        match belief.standing:
             case Standing.UNKNOWN_EPOCH:
                 return self._greet_later(chain, pace)
             case Standing.DIVERGED if sent.told is ChainState.SOUND:
@@ -222,9 +223,9 @@ class _Turn:
                 # The cloud holds nothing that we know, so it is sent everything.
                 return self._begin_sending(chain, pace, confirmed_number=0)
             case Standing.HELD:
-                return self._begin_sending(chain, pace, confirmed_number=event.acknowledgement.number)
+                return self._begin_sending(chain, pace, confirmed_number=belief.number)
             case _:
-                assert_never(standing)
+                assert_never(belief.standing)
 
     def _greet_later(self, chain: OwnChain, pace: Pace) -> Greeting:
         pace = replace(pace, failures=pace.failures + 1)
@@ -255,7 +256,7 @@ class _Turn:
         if state.lost_record is not None:
             return self._load(state, state.lost_record, count_max=1, is_lost_record=True)
         state = replace(state, next_number=behind_lost(state.next_number, state.lost))
-        if state.next_number <= state.chain.head_number:
+        if state.next_number <= state.chain.head_number and not _must_wait_for_hole(state):
             return self._load(state, state.next_number, count_max=state.pace.batch_records, is_lost_record=False)
         if state.in_flight:
             return state
@@ -282,6 +283,9 @@ class _Turn:
             state = replace(state, lost_record=None)
             return self._fill(self._send(state, records[:1]) if first_there == load.from_number else state)
         if first_there > load.from_number:
+            state = replace(state, has_hole=True)
+            if _must_wait_for_hole(state):
+                return self._fill(state)
             return self._want_lost(replace(state, next_number=first_there), load.from_number, first_there - 1)
         state = self._send(state, records)
         return self._fill(replace(state, next_number=records[-1].number + 1))
@@ -296,7 +300,9 @@ class _Turn:
 
     def _want_lost(self, state: Sending, first: int, last: int) -> Sending:
         self.effects.append(AppendLost(first, last))
-        return replace(state, lost_wanted=LostWanted(first, last, self.now_ms + self.settings.answer_timeout_ms))
+        return replace(
+            state, has_hole=False, lost_wanted=LostWanted(first, last, self.now_ms + self.settings.answer_timeout_ms)
+        )
 
     def _tick(self, state: Sending) -> State:
         overdue_ms = self.now_ms - self.settings.answer_timeout_ms
@@ -314,7 +320,8 @@ class _Turn:
         sent = self._recognise(state.chain, (*state.in_flight, *state.pace.late), event.acknowledgement)
         if sent is None:
             return state
-        chain, standing = self._believe(state.chain, event)
+        belief = self._believe(state.chain, event)
+        chain = belief.chain
         is_late = sent not in state.in_flight
         state = replace(
             state,
@@ -323,7 +330,7 @@ class _Turn:
             in_flight=without(state.in_flight, sent),
             contact_at_ms=self.now_ms,
         )
-        match standing:
+        match belief.standing:
             case Standing.UNKNOWN_EPOCH:
                 return self._greet_later(chain, with_late(state.pace, state.in_flight))
             case Standing.DIVERGED if sent.told is ChainState.SOUND:
@@ -332,9 +339,9 @@ class _Turn:
                 # The cloud could not place the batch on a branch of ours yet: it is kept, and more may help.
                 return self._fill(state)
             case Standing.HELD:
-                return self._go_on_behind(state, sent, event.acknowledgement.number, is_late=is_late)
+                return self._go_on_behind(state, sent, belief.number, is_late=is_late)
             case _:
-                assert_never(standing)
+                assert_never(belief.standing)
 
     def _go_on_behind(self, state: Sending, sent: Sent, number: int, *, is_late: bool) -> State:
         """Go on after the cloud said that it holds our records to ``number``, in answer to ``sent``."""
@@ -397,10 +404,10 @@ class _Turn:
             self.effects.append(ReportContact(ack.cloud_time_ms, sent.sent_at_ms))
         return sent
 
-    def _believe(self, chain: OwnChain, event: AcknowledgementReceived) -> tuple[OwnChain, Standing]:
-        chain, standing, effects = believe(chain, event)
-        self.effects.extend(effects)
-        return chain, standing
+    def _believe(self, chain: OwnChain, event: AcknowledgementReceived) -> Belief:
+        belief = believe(chain, event)
+        self.effects.extend(belief.effects)
+        return belief
 
     def _ignore(self, state: State, reason: IgnoredReason) -> State:
         self.effects.append(ReportIgnored(reason))
@@ -414,3 +421,12 @@ class _Turn:
 
     def _delay_ms(self, failures: int) -> int:
         return self.settings.backoff.delay_ms(failures, jitter=self.chance.jitter)
+
+
+def _must_wait_for_hole(state: Sending) -> bool:
+    """Say whether records before a hole are not confirmed yet.
+
+    Until they are, neither the LOST record nor anything behind the hole is sent: in a forked chain the cloud could
+    join what lies behind the hole to the other branch, and acknowledge numbers before it that it never got.
+    """
+    return state.has_hole and state.confirmed_number < state.next_number - 1

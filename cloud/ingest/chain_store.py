@@ -1,18 +1,20 @@
 """The chains' SQL: locks one terminal's chain, loads what judging needs of it, and stores what came of it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from cloud.db import insert_new, upsert, where_keys
+from cloud.errors import LedgerInvariantError
 from cloud.ingest.tables import BRANCHES, CHAINS, LOST_RANGES, RECORDS, SET_ASIDE
-from sync.chain import Branch, ChainView, Held, LostRange, new_chain
+from sync.chain import Branch, ChainView, Held, LostRange, held_from, new_chain, numbers_needed
 from sync.ids import TerminalId
 from sync.message import Message
-from sync.record import Record, RecordKind
+from sync.record import RECORD, Record, RecordKind
+from sync.refusals import Refusal
 
 ChainKey = tuple[TerminalId, int]
 """(terminal, epoch)."""
@@ -48,29 +50,34 @@ def lock_chains(session: Session, base_hashes: Mapping[ChainKey, bytes]) -> None
 
 
 def load_chain(
-    session: Session, key: ChainKey, *, base_hash: bytes, numbers: Collection[int] = (), hashes: Collection[bytes] = ()
+    session: Session,
+    key: ChainKey,
+    *,
+    base_hash: bytes,
+    records: Sequence[Message[Record]] = (),
+    hashes: Collection[bytes] = (),
 ) -> LoadedChain:
-    """Load a locked chain with every record held that has one of these numbers or hashes, and what floats."""
+    """Load of a locked chain what judging these records (or a hello with these hashes) needs."""
     terminal_id, epoch = key
-    flags = session.execute(select(CHAINS.c.is_forked, CHAINS.c.is_rolled_back).where(_is(CHAINS, key))).one_or_none()
+    flags = session.execute(
+        select(CHAINS.c.is_forked, CHAINS.c.is_rolled_back).where(_is(CHAINS, key))
+    ).one_or_none()
     branch_rows = session.execute(select(BRANCHES).where(_is(BRANCHES, key)).order_by(BRANCHES.c.branch)).all()
     base = new_chain(terminal_id=terminal_id, epoch=epoch, base_hash=base_hash)
     branches = tuple(
         Branch(row.branch, row.tip_number, row.tip_hash, row.parent, row.fork_number) for row in branch_rows
     )
+    floating = _held(session, and_(_is(RECORDS, key), RECORDS.c.branch.is_(None)))
+    numbers = numbers_needed(records)
     wanted = or_(RECORDS.c.number.in_(sorted(numbers)), RECORDS.c.record_hash.in_(list(hashes)))
-    first, last = min(numbers, default=0), max(numbers, default=0)
-    lost = select(LOST_RANGES).where(
-        _is(LOST_RANGES, key), LOST_RANGES.c.first_number <= last, LOST_RANGES.c.last_number >= first
-    )
     view = ChainView(
         terminal_id,
         epoch,
         base_hash,
         branches=branches or base.branches,
         held=_held(session, and_(_is(RECORDS, key), wanted)),
-        floating=_held(session, and_(_is(RECORDS, key), RECORDS.c.branch.is_(None))),
-        lost=tuple(LostRange(row.first_number, row.last_number, row.branch) for row in session.execute(lost)),
+        floating=floating,
+        lost=_lost(session, key, numbers),
         is_forked=bool(flags and flags.is_forked),
         is_rolled_back=bool(flags and flags.is_rolled_back),
     )
@@ -162,26 +169,32 @@ def _is(table: Any, key: ChainKey) -> Any:
     return and_(table.c.terminal_id == key[0], table.c.epoch == key[1])
 
 
-def _held(session: Session, condition: Any) -> tuple[Held, ...]:
-    columns = (
-        RECORDS.c.number,
-        RECORDS.c.record_hash,
-        RECORDS.c.previous_hash,
-        RECORDS.c.branch,
-        RECORDS.c.lost_first,
-        RECORDS.c.lost_last,
+def _lost(session: Session, key: ChainKey, numbers: Collection[int]) -> tuple[LostRange, ...]:
+    first, last = min(numbers, default=0), max(numbers, default=0)
+    touching = select(LOST_RANGES).where(
+        _is(LOST_RANGES, key), LOST_RANGES.c.first_number <= last, LOST_RANGES.c.last_number >= first
     )
-    return tuple(_held_row(row) for row in session.execute(select(*columns).where(condition)))
+    return tuple(LostRange(row.first_number, row.last_number, row.branch) for row in session.execute(touching))
+
+
+def _held(session: Session, condition: Any) -> tuple[Held, ...]:
+    columns = (RECORDS.c.number, RECORDS.c.record_hash, RECORDS.c.previous_hash, RECORDS.c.branch)
+    rows = session.execute(select(*columns, RECORDS.c.kind, RECORDS.c.encoded).where(condition))
+    return tuple(_held_row(row) for row in rows)
 
 
 def _held_row(row: Any) -> Held:
-    lost = None if row.lost_first is None else (row.lost_first, row.lost_last)
-    return Held(row.number, row.record_hash, row.previous_hash, row.branch, lost)
+    held = Held(row.number, row.record_hash, row.previous_hash, row.branch)
+    if row.kind != int(RecordKind.LOST):
+        return held
+    message = RECORD.read(row.encoded)
+    if isinstance(message, Refusal):
+        raise LedgerInvariantError(f"the stored record {row.record_hash.hex()} cannot be read: {message}")
+    return replace(held, lost=held_from(message).lost)
 
 
 def _row(message: Message[Record], branch: int | None, *, received_at_ms: int) -> dict[str, Any]:
     record = message.content
-    lost = record.detail if record.kind is RecordKind.LOST and len(record.detail) == 2 else (None, None)
     return {
         "terminal_id": record.terminal_id,
         "epoch": record.epoch,
@@ -193,8 +206,6 @@ def _row(message: Message[Record], branch: int | None, *, received_at_ms: int) -
         "payment_id": record.payment_id,
         "amount_minor": record.amount_minor,
         "currency": record.currency,
-        "lost_first": lost[0],
-        "lost_last": lost[1],
         "authorised_at_ms": record.authorised_at_ms,
         "received_at_ms": received_at_ms,
         "encoded": message.encode(),

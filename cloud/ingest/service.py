@@ -21,7 +21,6 @@ from cloud.merchants import store as merchant_store
 from cloud.merchants.store import Merchant
 from sync.acknowledgement import HELLO, AckStatus, Hello
 from sync.batch import decode_batch
-from sync.chain import numbers_needed
 from sync.ids import MerchantId, TerminalId
 from sync.keys import PublicKey, parse_public_key
 from sync.message import Message
@@ -188,8 +187,8 @@ def _take_chain(
     now_ms: int,
 ) -> Answer:
     """Judge and store one chain's records; adds what is to be posted to ``sales`` and ``voids``."""
-    numbers = numbers_needed(bundle.records)
-    loaded = chain_store.load_chain(session, key, base_hash=known.epochs[key].previous_hash, numbers=numbers)
+    base_hash = known.epochs[key].previous_hash
+    loaded = chain_store.load_chain(session, key, base_hash=base_hash, records=bundle.records)
     reception = receive(loaded.view, bundle.records)
     kept = [judged for judged in reception.judged if judged.verdict in _KEPT]
     chain_store.insert_records(session, [(j.record, j.branch) for j in kept], received_at_ms=now_ms)

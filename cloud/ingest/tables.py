@@ -28,8 +28,6 @@ class RecordRow(Base, table=True):
     payment_id: bytes = Field(sa_column=Column(fixed_bytes(16), nullable=False))
     amount_minor: int = Field(sa_column=Column(BigInteger, nullable=False))
     currency: str = Field(sa_column=Column(CURRENCY, nullable=False))
-    lost_first: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
-    lost_last: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     authorised_at_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
     received_at_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
     encoded: bytes = Field(sa_column=Column(variable_bytes(2048), nullable=False))

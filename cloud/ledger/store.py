@@ -1,6 +1,6 @@
 """The ledger's SQL: accounts found, made and locked in one order, entries and postings inserted, totals moved.
 
-Accounts are found by their unique key without a lock, then locked by primary key in ascending order: locking in the
+Accounts are found by their owners without a lock, then locked by primary key in ascending order: locking in the
 order of another index, or in the caller's, lets two transactions wait for each other.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
-from cloud.db import insert_all_or_none, insert_new, where_keys
+from cloud.db import insert_all_or_none, insert_new
 from cloud.ledger.batch import AccountState, Line
 from cloud.ledger.entries import AccountKind, AccountRef, EntryKind, JournalEntry, Posting
 from cloud.ledger.tables import ACCOUNTS, JOURNAL_ENTRIES, POSTINGS
@@ -32,13 +32,19 @@ class LockedAccount:
 
 
 def find_account_ids(session: Session, refs: Collection[AccountRef]) -> dict[AccountRef, int]:
-    """The ids of those accounts that exist."""
-    keys = [(ref.owner, ref.kind.value, ref.currency) for ref in refs]
+    """The ids of those accounts that exist.
+
+    Asks for all accounts of the owners, who have a few each: a plain list is an index range on every database and
+    costs a tenth of a condition for each account.
+    """
     columns = (ACCOUNTS.c.id, ACCOUNTS.c.kind, ACCOUNTS.c.owner, ACCOUNTS.c.currency)
+    wanted = set(refs)
     found: dict[AccountRef, int] = {}
-    for condition in where_keys(ACCOUNTS, key=_REF, keys=keys):
-        for row in session.execute(select(*columns).where(condition)):
-            found[AccountRef(AccountKind(row.kind), row.owner, row.currency)] = row.id
+    for owners in _chunks(sorted({ref.owner for ref in wanted})):
+        for row in session.execute(select(*columns).where(ACCOUNTS.c.owner.in_(owners))):
+            ref = AccountRef(AccountKind(row.kind), row.owner, row.currency)
+            if ref in wanted:
+                found[ref] = row.id
     return found
 
 

@@ -273,9 +273,7 @@ def _identify(api: WalletApi) -> Callable[..., Device]:
             raise ApiError(403, "device_not_bound", "This phone is not bound to a wallet.")
         query = f"?{request.url.query}" if request.url.query else ""
         signed = DeviceRequest(request.method, request.url.path + query, x_device_time, body)
-        refusal = verify_device_request(
-            key, signed, signature=_from_hex(x_device_signature), now_ms=api.clock.now_ms()
-        )
+        refusal = verify_device_request(key, signed, signature=_from_hex(x_device_signature), now_ms=api.clock.now_ms())
         if refusal is not None:
             raise ApiError(403, refusal.value, "The request is not signed by this phone's key, or too old.")
         return device

@@ -16,7 +16,7 @@ from cloud.ingest import chain_store
 from cloud.ingest.service import Incoming, Reply, take_batches, take_hello
 from cloud.ledger.entries import AccountKind, AccountRef
 from cloud.ledger.service import read_balances
-from cloud.main import Cloud, build_cloud
+from cloud.foundation import Cloud, build_cloud
 from cloud.merchants import service as merchant_service
 from cloud.merchants.store import Merchant, Site
 from cloud.reconciliation.service import Report, make_report

@@ -13,7 +13,6 @@ which this box is the terminal "box".
 ``EnrolmentDesk`` and ``box.acknowledge()`` play.
 """
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,8 +34,7 @@ from edge.outbox import Outbox
 from edge.outbox_types import AcknowledgeOutcome
 from edge.settings import TerminalSettings
 from edge.signer import Signer
-from edge.states import Result, Sale
-from edge.terminal import ScannerError
+from edge.states import Sale
 from edge.timekeeping import Contact
 from edge.trust import Identity, Trust
 from sync.certificate import TERMINAL_CERTIFICATE
@@ -103,35 +101,6 @@ class Card:
                 return super().execute(sql, parameters)
 
         return ConnectionOnCard
-
-
-class FakeScanner:
-    """A camera that the test holds texts before; ``fail`` makes it break."""
-
-    def __init__(self) -> None:
-        self._seen: asyncio.Queue[str | ScannerError] = asyncio.Queue()
-
-    def show(self, text: str) -> None:
-        self._seen.put_nowait(text)
-
-    def fail(self, words: str) -> None:
-        self._seen.put_nowait(ScannerError(words))
-
-    async def next_text(self) -> str:
-        seen = await self._seen.get()
-        if isinstance(seen, ScannerError):
-            raise seen
-        return seen
-
-
-class HeardSignals:
-    """Sound and light that only remember what they were told."""
-
-    def __init__(self) -> None:
-        self.announced: list[Result] = []
-
-    def announce(self, result: Result) -> None:
-        self.announced.append(result)
 
 
 class EnrolmentDesk:
@@ -330,7 +299,7 @@ class RunningBox:
 
     def sale(self, amount_minor: int, *, currency: str | None = None) -> Sale:
         """Return a new sale with a payment id of its own."""
-        payment_id = make_payment_id(now_ms=self.clock.now_ms(), random_bytes=self._next_random)
+        payment_id = make_payment_id(now_ms=self.clock.now_ms(), random_bytes=self.next_random)
         return Sale(payment_id, Money(amount_minor, currency or self.trust.policy.currency))
 
     async def authorise(self, amount_minor: int, code: PaymentCode | str) -> Authorisation:
@@ -351,7 +320,7 @@ class RunningBox:
             monotonic_ms=self.clock.boot_clock_ms(),
         )
 
-    def _next_random(self, size: int) -> bytes:
+    def next_random(self, size: int) -> bytes:
         self._counters["sales"] = self._counters.get("sales", 0) + 1
         return self.surroundings.world.fixed_bytes(f"sale {id(self)} {self._counters['sales']}", size)
 

@@ -1,25 +1,29 @@
-"""A fleet in a database with real keys: enrolment wired as in production, what other folders know in the test's hand."""
+"""A fleet in a database with real keys: enrolment as in production, what other folders know in the test's hand."""
 
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from threading import Barrier
+from typing import TypeVar
 
 import httpx
 from fastapi import FastAPI
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from cloud.db import make_engine, run_read, run_transaction, upgrade
-from cloud.fleet import service
+from cloud.db import make_engine, run_read, run_transaction
+from cloud.fleet import enrolment_store, service
 from cloud.fleet.api import FleetApi, make_router
 from cloud.fleet.enrolment import Broker, Enrolment
 from cloud.fleet.publishing import Limits, Publisher
-from cloud.fleet.states import EnrolmentRefusal
+from cloud.fleet.states import EnrolmentRefusal, FleetRefusal
 from cloud.fleet.store import Terminal
 from cloud.http_errors import install_error_handlers
 from cloud.keyring import Keyring
+from cloud.migrations import load_tables
+from sync.certificate import TERMINAL_CERTIFICATE
 from sync.enrolment import ENROLMENT_ANSWER, EnrolmentAnswer
 from sync.ids import MerchantId, Serial, SiteId, TerminalId
 from sync.message import Message
@@ -28,7 +32,8 @@ MERCHANT = MerchantId(bytes(7) + b"\x01")
 SITE = SiteId(bytes(7) + b"\x02")
 OTHER_SITE = SiteId(bytes(7) + b"\x03")
 BROKER = Broker("broker.example", 8883)
-OPERATOR_TOKEN = "an operator's token"  # noqa: S105 # for tests
+T = TypeVar("T")
+OPERATOR_TOKEN = "an operator's token"
 
 
 @dataclass
@@ -94,6 +99,16 @@ class FleetWorld:
         """Send a request that is not refused."""
         return opened(self.send(request))
 
+    def refuse_codes(self, count: int) -> None:
+        """Count that many refused codes in this hour, without the time that each one's slow hash takes."""
+        now_ms = self.clock.now_ms()
+
+        def work(session: Session) -> None:
+            for _ in range(count):
+                enrolment_store.count_failure(session, now_ms=now_ms)
+
+        run_transaction(self.engine, work)
+
     def terminals(self) -> list[Terminal]:
         return run_read(self.engine, service.list_terminals)
 
@@ -122,9 +137,8 @@ def opened(answer: bytes | EnrolmentRefusal) -> EnrolmentAnswer:
 
 
 @contextmanager
-def migrated_engine(url: str) -> Iterator[Engine]:
-    """An engine on an empty database, brought to the newest tables."""
-    upgrade(url)
+def opened_engine(url: str) -> Iterator[Engine]:
+    """An engine that is disposed of at the end."""
     engine = make_engine(url)
     try:
         yield engine
@@ -132,5 +146,35 @@ def migrated_engine(url: str) -> Iterator[Engine]:
         engine.dispose()
 
 
-def sqlite_url(folder: Path) -> str:
-    return f"sqlite:///{folder / 'cloud.sqlite3'}"
+def empty_tables(engine: Engine) -> None:
+    """Delete every row, so that a test finds the database as it was migrated."""
+    with engine.begin() as connection:
+        for table in reversed(load_tables().metadata.sorted_tables):
+            connection.execute(table.delete())
+
+
+def terminal_id_in(answer_certificate: bytes) -> TerminalId:
+    """The terminal that an answer's certificate names."""
+    message = TERMINAL_CERTIFICATE.read(answer_certificate)
+    assert isinstance(message, Message)
+    return message.content.terminal_id
+
+
+def change(world: FleetWorld, work: Callable[..., Terminal | FleetRefusal], **arguments: object) -> Terminal:
+    """Do what an operator does with the only terminal there is, and is not refused."""
+    (terminal,) = world.terminals()
+    changed = run_transaction(world.engine, lambda session: work(session, terminal.terminal_id, **arguments))
+    assert isinstance(changed, Terminal), changed
+    return changed
+
+
+def at_once(count: int, work: Callable[[int], T]) -> list[T]:
+    """Run ``work`` in that many threads that start together; answers in their order."""
+    barrier = Barrier(count)
+
+    def run(number: int) -> T:
+        barrier.wait(timeout=30)
+        return work(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))

@@ -147,8 +147,6 @@ def upgrade() -> None:
         sa.Column("payment_id", sa.BINARY(length=16).with_variant(sa.LargeBinary(length=16), "sqlite"), nullable=False),
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
         sa.Column("currency", sa.CHAR(length=3), nullable=False),
-        sa.Column("lost_first", sa.BigInteger(), nullable=True),
-        sa.Column("lost_last", sa.BigInteger(), nullable=True),
         sa.Column("authorised_at_ms", sa.BigInteger(), nullable=False),
         sa.Column("received_at_ms", sa.BigInteger(), nullable=False),
         sa.Column(

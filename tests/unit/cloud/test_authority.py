@@ -176,13 +176,16 @@ def test_a_terminal_certificate_verifies_under_the_fleet_ca_for_its_whole_life(
     assert content.not_after_s == (NOW_MS + 365 * DAY_MS) // 1000
 
 
-def test_a_terminal_certificate_ends_with_its_ca(ca: FleetCa) -> None:
+def test_a_terminal_certificate_lies_within_its_cas_life(ca: FleetCa) -> None:
     identity = TerminalIdentity(TERMINAL, MerchantId(bytes(8)), SiteId(bytes(8)), "Kiosk")
     key = Ed25519SigningKey.generate().public_key
     late_ms = ends_ms(ca.certificate) - DAY_MS
     content = authority.issue_terminal_certificate(ca, identity, key, now_ms=late_ms).content
     assert content.not_after_s * 1000 == ends_ms(ca.certificate)
     assert content.not_before_s == (late_ms - BACKDATED_MS) // 1000
+    early_ms = begins_ms(ca.certificate) + BACKDATED_MS // 2
+    content = authority.issue_terminal_certificate(ca, identity, key, now_ms=early_ms).content
+    assert content.not_before_s * 1000 == begins_ms(ca.certificate)
 
 
 # Signing requests

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,25 @@ def test_a_writer_waits_for_the_one_before_and_both_are_done(tables: Engine) -> 
     for thread in threads:
         thread.join()
     assert payments(tables) == {"p1", "p2"}
+
+
+def can_write(engine: Engine) -> bool:
+    """Whether another connection could begin to write now."""
+    with closing(sqlite3.connect(engine.url.database or "", timeout=0, isolation_level=None)) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        return True
+
+
+def test_a_transaction_is_the_only_writer_from_its_first_question_on(tables: Engine) -> None:
+    def ask(session: Session) -> bool:
+        session.execute(select(SPENT))
+        return can_write(tables)
+
+    assert not run_transaction(tables, ask)
+    assert run_read(tables, ask)
 
 
 def mysql_error(code: int) -> OperationalError:

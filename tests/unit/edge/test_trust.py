@@ -204,8 +204,8 @@ def test_a_delta_counts_at_once_and_after_a_restart(trust: Trust, world: SignedW
     trust.take_snapshot(world.snapshot(version=2, denied=(ALICE,)).encode(), now_ms=NOW_MS)
     delta = world.delta(base_version=2, denied=(BOB,), no_longer_denied=(ALICE,))
     assert trust.take_delta(delta.encode(), now_ms=NOW_MS) is None
-    assert (trust.held.version, trust.held.denied) == (3, {BOB})
-    assert (reload().held.version, reload().held.denied) == (3, {BOB})
+    assert (trust.held.version, trust.held.denied) == (3, frozenset({BOB}))
+    assert (reload().held.version, reload().held.denied) == (3, frozenset({BOB}))
 
 
 def test_each_delta_is_made_for_the_full_list_and_the_newest_counts_after_a_restart(
@@ -213,8 +213,8 @@ def test_each_delta_is_made_for_the_full_list_and_the_newest_counts_after_a_rest
 ) -> None:
     assert trust.take_delta(world.delta(denied=(ALICE,)).encode(), now_ms=NOW_MS) is None
     assert trust.take_delta(world.delta(version=3, denied=(ALICE, BOB)).encode(), now_ms=NOW_MS) is None
-    assert (trust.held.version, trust.held.denied) == (3, {ALICE, BOB})
-    assert (reload().held.version, reload().held.denied) == (3, {ALICE, BOB})
+    assert (trust.held.version, trust.held.denied) == (3, frozenset({ALICE, BOB}))
+    assert (reload().held.version, reload().held.denied) == (3, frozenset({ALICE, BOB}))
 
 
 def test_a_delta_older_than_the_one_held_is_refused(trust: Trust, world: SignedWorld, reload: Reload) -> None:
@@ -248,7 +248,7 @@ def test_a_power_cut_between_new_list_and_old_delta_leaves_the_new_list(
 ) -> None:
     trust.take_delta(world.delta(denied=(ALICE,)).encode(), now_ms=NOW_MS)
     (folder / "snapshot.cbor").write_bytes(world.snapshot(version=3, denied=(BOB,)).encode())
-    assert (reload().held.version, reload().held.denied) == (3, {BOB})
+    assert (reload().held.version, reload().held.denied) == (3, frozenset({BOB}))
 
 
 def test_the_grant_key_that_was_valid_then_is_found(trust: Trust, world: SignedWorld) -> None:

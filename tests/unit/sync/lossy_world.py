@@ -12,7 +12,15 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from sync.acknowledgement import Acknowledgement, AckStatus, Hello
-from sync.chain import MAIN_BRANCH, ChainView, Held, LostRange, held_from, new_chain, numbers_needed
+from sync.chain import (
+    MAIN_BRANCH,
+    ChainView,
+    Held,
+    LostRange,
+    held_from,
+    new_chain,
+    numbers_needed,
+)
 from sync.envelope import Signed
 from sync.ids import KeyId, PaymentId, TerminalId
 from sync.message import Message

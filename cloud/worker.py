@@ -1,0 +1,225 @@
+"""The worker: takes terminals' messages from the broker in micro-batches, and acknowledges after the commit.
+
+A message is taken from the broker only once its records are committed, and a box is told only after that. So a worker
+that dies at any point leaves the broker or the box with something to send again, and the second time posts nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from sqlalchemy.orm import Session
+
+from cloud.db import run_transaction
+from cloud.errors import CloudError, DatabaseError
+from cloud.fleet import service as fleet_service
+from cloud.fleet.states import TerminalState
+from cloud.fleet.store import Terminal
+from cloud.foundation import Cloud
+from cloud.ingest.service import Incoming, Reply, take_batches, take_hello
+from sync.acknowledgement import ACKNOWLEDGEMENT, Acknowledgement
+from sync.ids import TerminalId
+from sync.refusals import Refusal
+from sync.roles import RoleUse
+from sync.topics import ACKNOWLEDGEMENT as ACKNOWLEDGEMENT_TOPIC
+from sync.topics import HELLO, POLICY, RECORDS, TRUST, Topic, parse_topic, topic
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+BATCH_MESSAGES_MAX = 64
+"""Messages in one transaction: 64 batches of up to 100 records each bound its length."""
+LINGER_S = 0.01
+"""How long the first message of a micro-batch waits for company."""
+PUBLISH_EVERY_S = 5.0
+FIRST_PAUSE_S = 0.2
+PAUSE_S_MAX = 10.0
+
+
+class Received(Protocol):
+    """One message from the broker; ``acknowledge`` takes it off the broker."""
+
+    @property
+    def topic(self) -> str: ...
+
+    @property
+    def payload(self) -> bytes: ...
+
+    def acknowledge(self) -> None: ...
+
+
+class Transport(Protocol):
+    """The link to the broker, connected and subscribed to what terminals send."""
+
+    def messages(self) -> AsyncIterator[Received]: ...
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    hellos: list[Incoming]
+    batches: list[Incoming]
+
+
+class Worker:
+    """One worker process's loops; ``run`` never ends by itself."""
+
+    def __init__(self, cloud: Cloud, transport: Transport) -> None:
+        self._cloud = cloud
+        self._transport = transport
+        self._publications: tuple[bytes, bytes] | None = None
+        self._sent: dict[TerminalId, tuple[bytes, bytes]] = {}
+
+    async def run(self) -> None:
+        """Ingest and publish until cancelled; a bug in either ends both."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._ingest())
+            tasks.create_task(self._publish())
+
+    async def _ingest(self) -> None:
+        queue: asyncio.Queue[Received] = asyncio.Queue(BATCH_MESSAGES_MAX)
+
+        async def fill() -> None:
+            async for received in self._transport.messages():
+                await queue.put(received)
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(fill())
+            while True:
+                await self._take(await _gather(queue))
+
+    async def _take(self, received: Sequence[Received]) -> None:
+        """Commit a micro-batch, answer, and only then take it off the broker."""
+        wanted = _sort(received)
+        for hello in wanted.hellos:
+            reply = await self._persist(hello)
+            if isinstance(reply, Reply):
+                await self._send_publications(reply.terminal_id)
+                await self._answer(reply)
+        replies = await self._commit(wanted.batches)
+        for reply in replies:
+            await self._answer(reply)
+        for message in received:
+            message.acknowledge()
+
+    async def _persist(self, hello: Incoming) -> Reply | None:
+        def work(session: Session) -> Reply | Refusal:
+            return take_hello(session, hello, now_ms=self._cloud.clock.now_ms())
+
+        reply = await self._until_database(work)
+        if isinstance(reply, Refusal):
+            _log.warning("hello_refused terminal=%s refusal=%s", hello.terminal_id.hex(), reply)
+            return None
+        return reply
+
+    async def _commit(self, batches: Sequence[Incoming]) -> list[Reply]:
+        """Commit all batches together; if one of them breaks the work, each by itself, so that it stays alone."""
+        if not batches:
+            return []
+
+        def work(session: Session) -> list[Reply]:
+            return take_batches(session, batches, judge=self._cloud.judge(), now_ms=self._cloud.clock.now_ms())
+
+        try:
+            return await self._until_database(work)
+        except DatabaseError:
+            raise
+        except CloudError as error:
+            if len(batches) == 1:
+                # Not acknowledged to the box, which keeps it and sends it again; a person finds it in the log.
+                _log.exception("batch_not_posted terminal=%s code=%s", batches[0].terminal_id.hex(), error.code)
+                return []
+        return [reply for batch in batches for reply in await self._commit([batch])]
+
+    async def _until_database(self, work: Callable[[Session], T]) -> T:
+        """Run a transaction, waiting as long as the database is away; the messages wait with it."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                return await asyncio.to_thread(run_transaction, self._cloud.engine, work, lookup=lambda _session: None)
+            except DatabaseError as error:
+                _log.warning("database_waited_for code=%s pause_s=%.1f", error.code, pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(PAUSE_S_MAX, pause_s * 2)
+
+    async def _answer(self, reply: Reply) -> None:
+        key = self._cloud.keyring.signing_key(RoleUse.ACKNOWLEDGEMENT, now_ms=self._cloud.clock.now_ms())
+        content = Acknowledgement(
+            key_id=key.public_key.key_id,
+            terminal_id=reply.terminal_id,
+            epoch=reply.epoch,
+            number=reply.answer.number,
+            head_hash=reply.answer.head_hash,
+            nonce=reply.nonce,
+            status=reply.answer.status,
+            cloud_time_ms=self._cloud.clock.now_ms(),
+        )
+        await self._send(ACKNOWLEDGEMENT_TOPIC, reply.terminal_id, ACKNOWLEDGEMENT.sign(key, content).encode())
+
+    async def _send(self, row: Topic, terminal_id: TerminalId, payload: bytes) -> None:
+        try:
+            await self._transport.publish(topic(row, terminal_id), payload, qos=row.qos, retain=row.retained)
+        except CloudError as error:
+            # The box misses the answer and asks again.
+            _log.info("answer_not_sent terminal=%s reason=%s", terminal_id.hex(), error.code)
+
+    async def _publish(self) -> None:
+        """Keep snapshot and policy fresh, and send them to every terminal that has not been sent this version."""
+        while True:
+            for terminal_id in await self._until_database(self._refresh):
+                if self._sent.get(terminal_id) != self._publications:
+                    await self._send_publications(terminal_id)
+            await asyncio.sleep(PUBLISH_EVERY_S)
+
+    def _refresh(self, session: Session) -> list[TerminalId]:
+        """Publish newer versions where they are due; answers the terminals in service."""
+        now_ms = self._cloud.clock.now_ms()
+        snapshot = self._cloud.publisher.refresh_snapshot(session, now_ms=now_ms)
+        policy = self._cloud.publisher.refresh_policy(session, now_ms=now_ms)
+        self._publications = (snapshot.encoded, policy.encoded)
+        found: list[Terminal] = []
+        while page := fleet_service.list_terminals(session, after=found[-1].terminal_id if found else None):
+            found.extend(page)
+        return [terminal.terminal_id for terminal in found if terminal.state is not TerminalState.RETIRED]
+
+    async def _send_publications(self, terminal_id: TerminalId) -> None:
+        if self._publications is None:
+            await self._until_database(self._refresh)
+        if self._publications is not None:
+            snapshot, policy = self._sent[terminal_id] = self._publications
+            await self._send(TRUST, terminal_id, snapshot)
+            await self._send(POLICY, terminal_id, policy)
+
+
+async def _gather(queue: "asyncio.Queue[Received]") -> list[Received]:
+    """Wait for one message, then take what else comes within the linger, up to the bound."""
+    gathered = [await queue.get()]
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + LINGER_S
+    while len(gathered) < BATCH_MESSAGES_MAX:
+        wait_s = ends - loop.time()
+        if wait_s <= 0 and queue.empty():
+            break
+        try:
+            gathered.append(await asyncio.wait_for(queue.get(), max(0.0, wait_s)))
+        except TimeoutError:
+            break
+    return gathered
+
+
+def _sort(received: Sequence[Received]) -> _Sorted:
+    wanted = _Sorted([], [])
+    for message in received:
+        parsed = parse_topic(message.topic)
+        if parsed is None:
+            _log.warning("foreign_topic")
+            continue
+        row, terminal_id = parsed
+        if row == HELLO:
+            wanted.hellos.append(Incoming(terminal_id, message.payload))
+        elif row == RECORDS:
+            wanted.batches.append(Incoming(terminal_id, message.payload))
+    return wanted
