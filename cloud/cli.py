@@ -144,6 +144,32 @@ def migrate() -> None:
 
 
 @cloud.command()
+@click.option("--port", type=click.IntRange(0, 65535), help="Overrides TILLBOX_HTTP_PORT.")
+@click.option("--with-worker", is_flag=True, help="Run a worker in the same process: enough for one shop.")
+def serve(port: int | None, *, with_worker: bool) -> None:
+    """Serve the cloud's HTTP until stopped."""
+    import asyncio
+
+    from cloud.serve import serve_cloud
+
+    _log_to_stderr()
+    with _told_to_a_person():
+        asyncio.run(serve_cloud(_settings(), port=port, with_worker=with_worker))
+
+
+@cloud.command()
+def worker() -> None:
+    """Take terminals' messages from the broker until stopped; several workers divide them."""
+    import asyncio
+
+    from cloud.serve import work_alone
+
+    _log_to_stderr()
+    with _told_to_a_person():
+        asyncio.run(work_alone(_settings()))
+
+
+@cloud.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def revocations(file: Path) -> None:
     """Write the broker's revocation list to FILE.
@@ -156,7 +182,7 @@ def revocations(file: Path) -> None:
 
     with _told_to_a_person():
         settings, now_ms = _settings(), _now_ms()
-        ring = Keyring.load(settings.data_folder / "keys", now_ms=now_ms)
+        ring = Keyring.load(settings.key_folder, now_ms=now_ms)
         engine = make_engine(settings.effective_database_url, pool_size=1)
         try:
             exported = run_read(engine, lambda session: export_revocations(session, ring, now_ms=now_ms))
@@ -175,13 +201,23 @@ def _told_to_a_person() -> Iterator[None]:
     from pydantic import ValidationError
 
     from cloud.errors import CloudError
+    from sync.errors import LinkError
 
     try:
         yield
-    except CloudError as error:
+    except (CloudError, LinkError) as error:
         raise click.ClickException(f"{error} [{error.code}]") from error
-    except (OSError, ValidationError, ValueError) as error:
+    except (OSError, ValidationError) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # Alembic's and the HTTP server's own chatter says nothing that an operator acts on.
+    for name in ("alembic", "uvicorn.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _ask_passphrase(*, is_new: bool) -> str:

@@ -42,6 +42,8 @@ class CloudSettings(BaseSettings):
 
     worker_name: str = Field(default="cloud-worker", pattern=r"^cloud-[a-z0-9-]{1,26}$")
     """The name on this worker's link certificate; each worker has its own."""
+    worker_group: str = Field(default="ingest", pattern=r"^[a-z0-9-]{1,32}$")
+    """The shared subscription whose workers divide the terminals' messages among them."""
     broker_host: str | None = None
     """Where boxes find the broker; empty: ``mqtt_host``."""
     broker_port: int | None = Field(default=None, ge=1, le=65535)

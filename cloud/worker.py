@@ -20,11 +20,13 @@ from cloud.fleet.store import Terminal
 from cloud.foundation import Cloud
 from cloud.ingest.service import Incoming, Reply, take_batches, take_hello
 from sync.acknowledgement import ACKNOWLEDGEMENT, Acknowledgement
+from sync.errors import LinkError
 from sync.ids import TerminalId
+from sync.link import Down, Link, LinkSettings, Received, Up
 from sync.refusals import Refusal
 from sync.roles import RoleUse
 from sync.topics import ACKNOWLEDGEMENT as ACKNOWLEDGEMENT_TOPIC
-from sync.topics import HELLO, POLICY, RECORDS, TRUST, Topic, parse_topic, topic
+from sync.topics import HELLO, POLICY, RECORDS, TRUST, Topic, parse_topic, shared_subscription, topic
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -34,28 +36,56 @@ BATCH_MESSAGES_MAX = 64
 LINGER_S = 0.01
 """How long the first message of a micro-batch waits for company."""
 PUBLISH_EVERY_S = 5.0
+SESSION_EXPIRY_S = 3600
+"""How long the broker keeps what comes for a worker that is away; after that the boxes send it again."""
 FIRST_PAUSE_S = 0.2
 PAUSE_S_MAX = 10.0
 
 
-class Received(Protocol):
-    """One message from the broker; ``acknowledge`` takes it off the broker."""
-
-    @property
-    def topic(self) -> str: ...
-
-    @property
-    def payload(self) -> bytes: ...
-
-    def acknowledge(self) -> None: ...
-
-
 class Transport(Protocol):
-    """The link to the broker, connected and subscribed to what terminals send."""
+    """The link to the broker, subscribed to what terminals send; publishing raises ``LinkError``."""
 
     def messages(self) -> AsyncIterator[Received]: ...
 
     async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None: ...
+
+
+class LinkTransport:
+    """The MQTT link as the worker sees it."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def messages(self) -> AsyncIterator[Received]:
+        async for event in self._link.events():
+            match event:
+                case Received():
+                    yield event
+                case Up():
+                    _log.info("worker_connected")
+                case Down(words):
+                    _log.warning("worker_disconnected reason=%s", words)
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        await self._link.publish(topic, payload, qos=qos, retain=retain)
+
+
+async def run_worker(cloud: Cloud) -> None:
+    """Connect to the broker and work until cancelled; raises ``LinkSetupError`` where the certificates are missing."""
+    settings = cloud.settings
+    folder = settings.data_folder / "link"
+    link_settings = LinkSettings(
+        host=settings.mqtt_host,
+        port=settings.mqtt_port,
+        ca_file=settings.mqtt_ca_file or folder / "ca.crt",
+        certificate_file=settings.mqtt_certificate_file or folder / f"{settings.worker_name}.crt",
+        key_file=settings.mqtt_key_file or folder / f"{settings.worker_name}.key",
+        client_id=settings.worker_name,
+        subscriptions=[(shared_subscription(settings.worker_group, row), row.qos) for row in (HELLO, RECORDS)],
+        session_expiry_s=SESSION_EXPIRY_S,
+    )
+    async with Link(link_settings) as link:
+        await Worker(cloud, LinkTransport(link)).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +192,7 @@ class Worker:
     async def _send(self, row: Topic, terminal_id: TerminalId, payload: bytes) -> None:
         try:
             await self._transport.publish(topic(row, terminal_id), payload, qos=row.qos, retain=row.retained)
-        except CloudError as error:
+        except LinkError as error:
             # The box misses the answer and asks again.
             _log.info("answer_not_sent terminal=%s reason=%s", terminal_id.hex(), error.code)
 

@@ -10,11 +10,12 @@ from enum import IntEnum
 from edge.authorise import offline_s
 from edge.box_clock import BoxClock
 from edge.errors import EdgeError
-from edge.limits import Counters, OfflineRoom, offline_room
+from edge.limits import Counters, OfflineRoom, ceilings, offline_room
 from edge.outbox import Outbox
 from edge.outbox_types import OutboxState, QueueSummary
 from edge.timekeeping import Reading
 from edge.trust import Trust
+from sync.payment_code import CodeMode
 from sync.policy import Policy
 from sync.record import ClockConfidence
 
@@ -57,7 +58,11 @@ class Box:
 
     @property
     def room(self) -> OfflineRoom:
-        """How much the box may still approve without the cloud."""
+        """How much the box may still approve without the cloud: nothing, where something else stops it."""
+        # At a floor clock only two-way codes count, and this box shows no requests yet (docs/decision.md).
+        is_unsure = self.reading.confidence is ClockConfidence.FLOOR
+        if self.chain.quarantine_reason is not None or self.write_failure or is_unsure:
+            return OfflineRoom(0, 0, 0)
         counters = Counters(
             0,
             0,
@@ -65,9 +70,13 @@ class Box:
             self.chain.unacknowledged_count,
             self.chain.floor_clock_sales,
         )
-        return offline_room(
-            self.policy, counters, offline_s=self.offline_s, trust_ends_in_s=self.trust_ends_in_s
-        )
+        return offline_room(self.policy, counters, offline_s=self.offline_s, trust_ends_in_s=self.trust_ends_in_s)
+
+    @property
+    def one_payment_minor(self) -> int:
+        """The largest single payment that the box may approve alone now, minor units."""
+        limits = ceilings(self.policy, offline_s=self.offline_s, confidence=self.reading.confidence)
+        return min(limits.of_one_payment(CodeMode.ONE_WAY), self.room.amount_minor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +121,12 @@ def check_clock(box: Box) -> Finding:
 
 
 def check_trust(box: Box) -> Finding:
-    hours = box.trust_ends_in_s // _HOUR_S
+    lasting = _lasting(box.trust_ends_in_s)
     if box.trust_ends_in_s <= 0:
         return Finding("trust", Level.FAILING, "The trust list or the limits have expired.", "Connect the box.")
     if box.trust_ends_in_s < _WARN_BELOW_S:
-        return Finding("trust", Level.WARNING, f"The trust list ends in {hours} h.", "Connect the box soon.")
-    return Finding("trust", Level.GOOD, f"The trust list holds for {hours} h.")
+        return Finding("trust", Level.WARNING, f"The trust list ends in {lasting}.", "Connect the box soon.")
+    return Finding("trust", Level.GOOD, f"The trust list holds for {lasting}.")
 
 
 def check_queue(box: Box) -> Finding:
@@ -126,7 +135,9 @@ def check_queue(box: Box) -> Finding:
         return Finding("queue", Level.FAILING, "The box holds as much as it may.", "Connect the box to send it.")
     if waiting.amount_minor >= policy.unacknowledged_soft_minor or waiting.count >= policy.unacknowledged_soft_count:
         return Finding("queue", Level.WARNING, "The box holds nearly as much as it may.", "Connect the box soon.")
-    words = f"{waiting.count} sales wait to be sent." if waiting.count else "Every sale has been sent."
+    if not waiting.count:
+        return Finding("queue", Level.GOOD, "Every sale has been sent.")
+    words = "1 sale waits to be sent." if waiting.count == 1 else f"{waiting.count} sales wait to be sent."
     return Finding("queue", Level.GOOD, words)
 
 
@@ -137,13 +148,20 @@ def check_link(box: Box) -> Finding:
     if room.seconds == 0:
         return Finding("link", Level.FAILING, "The cloud is not reached.", "Connect the box; it may not sell offline.")
     words = f"The cloud is not reached{': ' + box.link_words if box.link_words else ''}."
-    return Finding("link", Level.WARNING, words, f"Selling goes on for {room.seconds // _HOUR_S} h at most.")
+    return Finding("link", Level.WARNING, words, f"Selling goes on for {_lasting(room.seconds)} at most.")
 
 
 def check_reader(box: Box) -> Finding:
     if box.reader_note:
         return Finding("reader", Level.WARNING, box.reader_note, "Reading goes on with the first decoder alone.")
     return Finding("reader", Level.GOOD, "Both decoders are there.")
+
+
+def _lasting(seconds: int) -> str:
+    """Say a length of time that is rounded down, so that nobody relies on more than there is."""
+    if seconds >= 2 * _HOUR_S:
+        return f"{seconds // _HOUR_S} h"
+    return f"{seconds // 60} min" if seconds >= 60 else "less than a minute"
 
 
 CHECKS: tuple[Callable[[Box], Finding], ...] = (

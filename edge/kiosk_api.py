@@ -1,23 +1,25 @@
-"""The local API and the first display page: what a till or the touch display on this box may ask.
+"""The local API and the display page: what a till or the touch display on this box may ask.
 
-It listens on loopback only. Every answer that is an error has one shape: ``{"error": {code, message, fields}}``.
+It listens on loopback only. Every answer that is an error has one shape: ``{"error": {code, message, fields}}``. The
+page needs nothing from elsewhere, and its headers forbid it to try.
 """
 
 import asyncio
 import io
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Annotated, Any
 
 import segno
-from fastapi import FastAPI, Path, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Path, Query, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from edge.decision import AMOUNT_MINOR_MAX
 from edge.errors import EdgeError
 from edge.health import Health, HealthReader
 from edge.outbox import Outbox
@@ -33,15 +35,34 @@ _log = logging.getLogger(__name__)
 
 HISTORY_MAX = 200
 WATCHERS_MAX = 16
+VIEW_EVERY_S = 1.0
 PAYMENT_ID_PATTERN = "^[0-9a-f]{32}$"
+
+_PAGE_FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/kiosk.css": ("kiosk.css", "text/css; charset=utf-8"),
+    "/kiosk.js": ("kiosk.js", "text/javascript; charset=utf-8"),
+    "/texts.js": ("texts.js", "text/javascript; charset=utf-8"),
+}
+_PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+_ERROR_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 class SaleBody(BaseModel):
     """A till asks for this amount, in minor units of the box's currency."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Strict, so that neither 12.0 nor "12" nor true passes for an amount.
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    amount_minor: int = Field(gt=0, le=10_000_000_00)
+    amount_minor: int = Field(gt=0, le=AMOUNT_MINOR_MAX)
 
 
 class Watchers:
@@ -88,24 +109,26 @@ class Desk:
         self.health = health
         self.watchers = watchers
         self.send_now = send_now
-        self.results: dict[PaymentId, Result] = {}
+        self.results: dict[PaymentId, ShowingResult] = {}
 
     def remember(self, state: State) -> None:
         """Keep the newest results, so that a till that asks late still hears how its sale ended."""
         if isinstance(state, ShowingResult):
-            self.results[state.sale.payment_id] = state.result
+            self.results[state.sale.payment_id] = state
             while len(self.results) > HISTORY_MAX:
                 self.results.pop(next(iter(self.results)))
 
 
 def build_api(desk: Desk) -> FastAPI:
     """Return the application with every route of the box."""
-    api = FastAPI(title="Tillbox terminal", version="1", docs_url="/docs", redoc_url=None)
+    # FastAPI's own pages for /openapi.json fetch scripts from elsewhere, so they are not served.
+    api = FastAPI(title="Tillbox terminal", version="1", docs_url=None, redoc_url=None)
     api.state.desk = desk
     api.add_exception_handler(RequestValidationError, _on_invalid)
     api.add_exception_handler(HTTPException, _on_http_error)
     api.add_exception_handler(EdgeError, _on_edge_error)
     api.add_exception_handler(BusyError, _on_busy)
+    api.add_exception_handler(Exception, _on_bug)
     _add_page(api)
     _add_sales(api, desk)
     _add_state(api, desk)
@@ -113,9 +136,17 @@ def build_api(desk: Desk) -> FastAPI:
 
 
 def _add_page(api: FastAPI) -> None:
-    @api.get("/", response_class=HTMLResponse, include_in_schema=False)
-    async def page() -> str:
-        return (files("edge") / "web" / "kiosk" / "index.html").read_text(encoding="utf-8")
+    for path, (name, media_type) in _PAGE_FILES.items():
+        content = (files("edge") / "web" / "kiosk" / name).read_bytes()
+        answer = Response(content, media_type=media_type, headers=_PAGE_HEADERS)
+        api.add_api_route(path, _always(answer), methods=["GET"], include_in_schema=False)
+
+
+def _always(answer: Response) -> Callable[[], Awaitable[Response]]:
+    async def give() -> Response:
+        return answer
+
+    return give
 
 
 def _add_sales(api: FastAPI, desk: Desk) -> None:
@@ -139,12 +170,12 @@ def _add_sales(api: FastAPI, desk: Desk) -> None:
     @api.get("/v1/sales/{payment_id}/receipt.svg")
     async def receipt(payment_id: Annotated[str, Path(pattern=PAYMENT_ID_PATTERN)]) -> Response:
         """Draw the receipt's QR code."""
-        result = desk.results.get(PaymentId(bytes.fromhex(payment_id)))
-        if result is None or not result.receipt_text:
+        shown = desk.results.get(PaymentId(bytes.fromhex(payment_id)))
+        if shown is None or not shown.result.receipt_text:
             raise HTTPException(404, "There is no receipt for this sale.")
         picture = io.BytesIO()
-        segno.make_qr(result.receipt_text, error="m").save(picture, kind="svg", scale=4, border=4)
-        return Response(picture.getvalue(), media_type="image/svg+xml")
+        segno.make_qr(shown.result.receipt_text, error="m").save(picture, kind="svg", scale=4, border=4, light="white")
+        return Response(picture.getvalue(), media_type="image/svg+xml", headers=_PAGE_HEADERS)
 
 
 def _add_state(api: FastAPI, desk: Desk) -> None:
@@ -154,9 +185,9 @@ def _add_state(api: FastAPI, desk: Desk) -> None:
         return await _view(desk)
 
     @api.get("/v1/history")
-    async def history() -> dict[str, Any]:
-        """List the newest sales and what was declined."""
-        rows = await desk.outbox.history(limit=HISTORY_MAX)
+    async def history(since_ms: Annotated[int, Query(ge=0, le=2**47)] = 0) -> dict[str, Any]:
+        """List the newest sales and what was declined, from a moment (Unix milliseconds) on."""
+        rows = await desk.outbox.history(limit=HISTORY_MAX, since_ms=since_ms)
         declines = await desk.outbox.declines(HISTORY_MAX)
         return {
             "sales": [
@@ -166,6 +197,7 @@ def _add_state(api: FastAPI, desk: Desk) -> None:
                     **_money(Money(row.amount_minor, row.currency)),
                     "authorised_at_ms": row.authorised_at_ms,
                     "is_acknowledged": row.is_acknowledged,
+                    "has_receipt": _has_receipt(desk, row.payment_id),
                 }
                 for row in rows
                 if row.kind == RecordKind.SALE
@@ -179,6 +211,7 @@ def _add_state(api: FastAPI, desk: Desk) -> None:
                     "at_ms": decline.at_ms,
                 }
                 for decline in declines
+                if decline.at_ms >= since_ms
             ],
         }
 
@@ -194,14 +227,14 @@ def _add_state(api: FastAPI, desk: Desk) -> None:
         if desk.watchers.count >= WATCHERS_MAX:
             await socket.close(code=1013, reason="too many displays")
             return
-        await socket.accept()
         async with desk.watchers.watch() as changed:
+            await socket.accept()
             listening = asyncio.create_task(_until_closed(socket))
             try:
                 while not listening.done():
                     changed.clear()
-                    await socket.send_json(await _view(desk))
-                    await _first_of(changed, listening, timeout_s=1.0)
+                    await socket.send_json(await _view_or_error(desk))
+                    await _first_of(changed, listening, timeout_s=VIEW_EVERY_S)
             except WebSocketDisconnect:
                 pass
             finally:
@@ -210,11 +243,9 @@ def _add_state(api: FastAPI, desk: Desk) -> None:
 
 
 async def _until_closed(socket: WebSocket) -> None:
-    try:
-        while True:
-            await socket.receive_text()
-    except WebSocketDisconnect:
-        return
+    """Pass over whatever a display sends; nothing is expected of it."""
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
 
 
 async def _first_of(changed: asyncio.Event, listening: "asyncio.Task[None]", *, timeout_s: float) -> None:
@@ -224,29 +255,56 @@ async def _first_of(changed: asyncio.Event, listening: "asyncio.Task[None]", *, 
     await asyncio.wait((waiting,))
 
 
+async def _view_or_error(desk: Desk) -> dict[str, Any]:
+    """Return the view, or in its place why the box cannot tell how it stands; the display goes on asking."""
+    try:
+        return await _view(desk)
+    except EdgeError as error:
+        return _error_body(code=error.code, message=str(error))
+
+
 async def _sale(desk: Desk, payment_id: PaymentId) -> dict[str, Any]:
     state = desk.terminal.state
     if not isinstance(state, Idle) and state.sale.payment_id == payment_id:
         return {"payment_id": payment_id.hex(), **_money(state.sale.amount), **_state_view(state)}
-    if (result := desk.results.get(payment_id)) is not None:
-        return {"payment_id": payment_id.hex(), **_result_view(result)}
+    if (shown := desk.results.get(payment_id)) is not None:
+        return _sale_view(payment_id, shown.sale.amount, shown.result)
     for row in await desk.outbox.history(limit=HISTORY_MAX):
-        if row.payment_id == payment_id:
-            return {
-                "payment_id": payment_id.hex(),
-                **_money(Money(row.amount_minor, row.currency)),
-                **_result_view(Result(ResultKind.APPROVED, record_number=row.number)),
-            }
+        if row.payment_id == payment_id and row.kind == RecordKind.SALE:
+            approved = Result(ResultKind.APPROVED, record_number=row.number)
+            return _sale_view(payment_id, Money(row.amount_minor, row.currency), approved)
+    for decline in await desk.outbox.declines(HISTORY_MAX):
+        if decline.payment_id == payment_id:
+            declined = Result(ResultKind.DECLINED, refusal=decline.refusal)
+            return _sale_view(payment_id, Money(decline.amount_minor, decline.currency), declined)
     raise HTTPException(404, "This box knows no sale of this id.")
+
+
+def _sale_view(payment_id: PaymentId, amount: Money, result: Result) -> dict[str, Any]:
+    return {"payment_id": payment_id.hex(), **_money(amount), **_result_view(result)}
+
+
+def _has_receipt(desk: Desk, payment_id: PaymentId) -> bool:
+    shown = desk.results.get(payment_id)
+    return shown is not None and bool(shown.result.receipt_text)
 
 
 async def _view(desk: Desk) -> dict[str, Any]:
     state = desk.terminal.state
     sale = None if isinstance(state, Idle) else state.sale
-    view: dict[str, Any] = {"merchant": desk.trust.identity.terminal.name, **_state_view(state)}
+    identity, currency = desk.trust.identity.terminal, desk.trust.policy.currency
+    view: dict[str, Any] = {
+        "merchant": identity.name,
+        "terminal": identity.terminal_id.hex(),
+        "currency": currency,
+        **_state_view(state),
+    }
+    if isinstance(state, Scanning):
+        view["time_left_ms"] = desk.terminal.time_left_ms
     if sale is not None:
         view["sale"] = {"payment_id": sale.payment_id.hex(), **_money(sale.amount)}
-    view["box"] = _health_view(await desk.health.examine(), desk.trust.policy.currency)
+    versions = {"trust_version": desk.trust.held.version, "policy_version": desk.trust.policy.version}
+    view["box"] = _health_view(await desk.health.examine(), currency) | versions
     return view
 
 
@@ -284,6 +342,7 @@ def _health_view(health: Health, currency: str) -> dict[str, Any]:
         "acknowledged_number": box.chain.acknowledged_number,
         "head_number": box.chain.head_number,
         "room": {"count": room.count, "seconds": room.seconds, **_money(Money(room.amount_minor, currency))},
+        "one_payment": _money(Money(box.one_payment_minor, currency)),
         "clock": box.reading.confidence.name.lower(),
         "now_ms": box.reading.now_ms,
         "quarantine": box.chain.quarantine_reason,
@@ -303,26 +362,33 @@ def _money(money: Money) -> dict[str, Any]:
     return {"amount_minor": money.amount_minor, "currency": money.currency, "amount": str(money)}
 
 
-def _error(status: int, *, code: str, message: str, fields: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message, "fields": fields or {}}}, status)
+def _error_body(*, code: str, message: str, fields: dict[str, str] | None = None) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, "fields": fields or {}}}
 
 
 async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
     faults = error.errors() if isinstance(error, RequestValidationError) else []
     fields = {".".join(str(part) for part in fault["loc"][1:]) or "body": str(fault["msg"]) for fault in faults}
-    return _error(422, code="invalid", message="The request is not valid; see the fields.", fields=fields)
+    body = _error_body(code="invalid", message="The request is not valid; see the fields.", fields=fields)
+    return JSONResponse(body, 422)
 
 
 async def _on_http_error(_request: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail = str(error.detail) if isinstance(error, HTTPException) else "Something failed."
-    return _error(status, code="not_found" if status == 404 else "http_error", message=detail)
+    return JSONResponse(_error_body(code=_ERROR_CODES.get(status, "http_error"), message=detail), status)
 
 
 async def _on_edge_error(_request: Request, error: Exception) -> JSONResponse:
     code = error.code if isinstance(error, EdgeError) else "edge_error"
-    return _error(503, code=code, message=str(error))
+    return JSONResponse(_error_body(code=code, message=str(error)), 503)
 
 
 async def _on_busy(_request: Request, _error_: Exception) -> JSONResponse:
-    return _error(409, code="busy", message="Another sale runs at this box. Wait for its result, or cancel it.")
+    message = "Another sale runs at this box. Wait for its result, or cancel it."
+    return JSONResponse(_error_body(code="busy", message=message), 409)
+
+
+async def _on_bug(_request: Request, _error_: Exception) -> JSONResponse:
+    """Tell nothing of a bug outside; the server logs it with its trace."""
+    return JSONResponse(_error_body(code="internal_error", message="The box made a mistake. Call support."), 500)

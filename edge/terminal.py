@@ -10,6 +10,7 @@ from typing import Protocol
 
 from edge.authorise import Authoriser
 from edge.states import (
+    NOT_A_PAYMENT_CODE,
     Announce,
     Authorise,
     CameraFailed,
@@ -22,6 +23,7 @@ from edge.states import (
     SaleAuthorised,
     SaleCancelled,
     SaleStarted,
+    Scanning,
     StartReading,
     State,
     StopReading,
@@ -88,28 +90,33 @@ class Terminal:
         self._events: asyncio.Queue[Event] = asyncio.Queue(EVENTS_MAX)
         self._refused_busy: set[PaymentId] = set()
         self._reading: asyncio.Task[None] | None = None
-        self._work: set[asyncio.Task[None]] = set()
+        self._passed_over: tuple[PaymentId, str] | None = None
         self._changed = asyncio.Condition()
         self.state: State = Idle()
 
     async def run(self) -> None:
-        """Handle events for ever; ends only by cancellation or a bug."""
+        """Handle events for ever; ends only by cancellation or a bug.
+
+        A bug in the reader or in the chain ends it too (as an ``ExceptionGroup``), or the sale would hang in silence.
+        """
         wake_at_ms: int | None = None
-        try:
+        async with asyncio.TaskGroup() as tasks:
             while True:
                 event = await self._next_event(wake_at_ms)
                 stepped = step(self.state, event, now_ms=self._clock.monotonic_ms())
                 self.state, wake_at_ms = stepped.state, stepped.wake_at_ms
                 for effect in stepped.effects:
-                    await self._carry_out(effect)
+                    await self._carry_out(effect, tasks)
                 async with self._changed:
                     self._changed.notify_all()
                 self._on_change(self.state)
-        finally:
-            await self._stop_reading()
-            for task in self._work:
-                task.cancel()
-            await asyncio.gather(*self._work, return_exceptions=True)
+
+    @property
+    def time_left_ms(self) -> int | None:
+        """How long the running sale still looks for a code; None where none does."""
+        if not isinstance(self.state, Scanning):
+            return None
+        return max(0, self.state.ends_at_ms - self._clock.monotonic_ms())
 
     async def start_sale(self, amount: Money) -> Sale:
         """Begin a sale; raises ``BusyError`` while another one runs."""
@@ -141,17 +148,15 @@ class Terminal:
         except TimeoutError:
             return TimePassed()
 
-    async def _carry_out(self, effect: Effect) -> None:
+    async def _carry_out(self, effect: Effect, tasks: asyncio.TaskGroup) -> None:
         match effect:
             case StartReading():
                 await self._stop_reading()
-                self._reading = asyncio.create_task(self._read())
+                self._reading = tasks.create_task(self._read())
             case StopReading():
                 await self._stop_reading()
             case Authorise(sale, text):
-                task = asyncio.create_task(self._authorise(sale, text))
-                self._work.add(task)
-                task.add_done_callback(self._work_done)
+                tasks.create_task(self._authorise(sale, text))
             case Announce(result):
                 self._signals.announce(result)
             case RefuseBusy(sale):
@@ -159,27 +164,27 @@ class Terminal:
 
     async def _read(self) -> None:
         try:
-            await self._events.put(TextRead(await self._scanner.next_text()))
+            text = await self._scanner.next_text()
+            while self._is_passed_over(text):
+                # A poster's code stays in front of the camera; it was hinted at once, and others get their turn.
+                await asyncio.sleep(0)
+                text = await self._scanner.next_text()
+            await self._events.put(TextRead(text))
         except ScannerError as error:
             _log.warning("camera_failed")
             await self._events.put(CameraFailed(str(error)))
 
+    def _is_passed_over(self, text: str) -> bool:
+        return isinstance(self.state, Scanning) and self._passed_over == (self.state.sale.payment_id, text)
+
     async def _stop_reading(self) -> None:
         reading, self._reading = self._reading, None
-        if reading is not None and reading is not asyncio.current_task():
+        if reading is not None:
             reading.cancel()
             await asyncio.wait((reading,))
-            if not reading.cancelled():
-                reading.result()
 
     async def _authorise(self, sale: Sale, text: str) -> None:
         products = await self._authoriser.authorise(sale, text)
+        if products.refusal in NOT_A_PAYMENT_CODE:
+            self._passed_over = (sale.payment_id, text)
         await self._events.put(SaleAuthorised(sale.payment_id, products.result()))
-
-    def _work_done(self, task: asyncio.Task[None]) -> None:
-        self._work.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            # A bug in the chain must end the process, or the sale would hang in silence.
-            task.get_loop().call_exception_handler(
-                {"message": "the authorise chain failed", "exception": task.exception(), "task": task}
-            )

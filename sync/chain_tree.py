@@ -48,6 +48,15 @@ class ChainTree:
         """Return the hashes of all records known to bear ``number``."""
         return self._by_number[number].keys()
 
+    def is_on_lost_number(self, held: Held) -> bool:
+        """Say whether a record stands on a number that was closed as lost, so that it proves nothing of its line."""
+        return any(lost.branch == held.branch and lost.first <= held.number <= lost.last for lost in self.lost)
+
+    def is_on_lost_number(self, hash_: bytes) -> bool:
+        """Say whether a record stands on a number that was closed as lost: it says nothing of those before it."""
+        held = self.by_hash[hash_]
+        return any(lost.branch == held.branch and lost.first <= held.number <= lost.last for lost in self.lost)
+
     def first_floating_after(self, number: int) -> int | None:
         """Return the lowest floating number above ``number``."""
         return min((held.number for held in self.floating.values() if held.number > number), default=None)
@@ -126,7 +135,9 @@ class ChainTree:
             above = self._held_at(held.number + 1, lost.branch)
             fits_below = below is None or below.hash == held.previous_hash
             fits_above = above is None or above.previous_hash == held.hash
-            if fits_below and fits_above:
+            # In a forked chain it may be of the other line, so there it takes a neighbour to vouch for it.
+            is_vouched = len(self.branches) == 1 or below is not None or above is not None
+            if fits_below and fits_above and is_vouched:
                 return lost
         return None
 

@@ -211,7 +211,8 @@ def _verdict_on_branch(tree: ChainTree, hash_: bytes) -> Verdict:
 def _answer(
     tree: ChainTree, judged: Sequence[Judged], *, is_forked: bool, is_rolled_back: bool
 ) -> tuple[Answer, tuple[int, int] | None]:
-    last = next((each for each in reversed(judged) if each.branch is not None), None)
+    placed = (each for each in reversed(judged) if each.branch is not None)
+    last = next((each for each in placed if not tree.is_on_lost_number(each.record.hash)), None)
     branch = _nearest_below(tree, judged) if last is None or last.branch is None else last.branch
     number, head_hash = _tip(tree, branch)
     if last is not None and (is_forked or is_rolled_back):

@@ -6,7 +6,7 @@ The conclusions that stop a box from approving are drawn here, in one place (pro
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from sync.acknowledgement import AckStatus
+from sync.acknowledgement import AckStatus, ChainState
 from sync.upload import AcknowledgementReceived, Effect, MarkAcknowledged, Quarantine, QuarantineReason
 from sync.upload_state import OwnChain, grown
 
@@ -17,7 +17,7 @@ class Standing(Enum):
     HELD = auto()
     """The cloud holds it up to the acknowledged number."""
     DIVERGED = auto()
-    """The record it names is not ours."""
+    """The record it names is not ours, or cannot be told to be."""
     UNKNOWN_EPOCH = auto()
 
 
@@ -31,8 +31,8 @@ class Belief:
     number: int = 0
 
 
-def believe(chain: OwnChain, event: AcknowledgementReceived) -> Belief:
-    """Conclude from an acknowledgement of one of our own nonces."""
+def believe(chain: OwnChain, event: AcknowledgementReceived, *, sent_last: int) -> Belief:
+    """Conclude from an acknowledgement of one of our own nonces; ``sent_last`` is the last number it answers, or 0."""
     ack, own_hash = event.acknowledgement, event.own_hash
     if ack.status is AckStatus.UNKNOWN_EPOCH:
         chain, effects = _quarantined(chain, QuarantineReason.UNKNOWN_EPOCH)
@@ -41,6 +41,9 @@ def believe(chain: OwnChain, event: AcknowledgementReceived) -> Belief:
     if reason is not None:
         chain, effects = _quarantined(chain, reason)
         return Belief(chain, Standing.DIVERGED, effects)
+    if event.own_hash is None and chain.chain_state is not ChainState.SOUND:
+        # The record is gone here, and the cloud knows of another line under our name: it may well be of that one.
+        return Belief(chain, Standing.DIVERGED, ())
     chain, effects = _quarantined(chain, _verdict_of_cloud(ack.status))
     if ack.number <= chain.acknowledged_number:
         return Belief(chain, Standing.HELD, effects, ack.number)
@@ -48,8 +51,8 @@ def believe(chain: OwnChain, event: AcknowledgementReceived) -> Belief:
         effects = (*effects, MarkAcknowledged(ack.number, own_hash, ack.cloud_time_ms))
         chain = grown(chain, ack.number, own_hash)
         chain = replace(chain, acknowledged_number=ack.number, acknowledged_hash=own_hash)
-    # A number of which we cannot tell whether its record is ours acknowledges nothing more.
-    return Belief(chain, Standing.HELD, effects, chain.acknowledged_number)
+    # We cannot tell whether the record named is ours: it acknowledges nothing, and is believed of what it answers only.
+    return Belief(chain, Standing.HELD, effects, min(ack.number, max(chain.acknowledged_number, sent_last)))
 
 
 def _proof_against(chain: OwnChain, event: AcknowledgementReceived) -> QuarantineReason | None:

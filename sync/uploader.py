@@ -207,7 +207,7 @@ class _Turn:
         sent = self._recognise(state.chain, state.pace.late, event.acknowledgement)
         if sent is None:
             return state
-        belief = self._believe(state.chain, event)
+        belief = self._believe(state.chain, event, sent)
         chain = belief.chain
         pace = replace(state.pace, late=without(state.pace.late, sent))
         if sent.last > 0:
@@ -300,9 +300,8 @@ class _Turn:
 
     def _want_lost(self, state: Sending, first: int, last: int) -> Sending:
         self.effects.append(AppendLost(first, last))
-        return replace(
-            state, has_hole=False, lost_wanted=LostWanted(first, last, self.now_ms + self.settings.answer_timeout_ms)
-        )
+        wanted = LostWanted(first, last, self.now_ms + self.settings.answer_timeout_ms)
+        return replace(state, has_hole=False, lost_wanted=wanted)
 
     def _tick(self, state: Sending) -> State:
         overdue_ms = self.now_ms - self.settings.answer_timeout_ms
@@ -320,7 +319,7 @@ class _Turn:
         sent = self._recognise(state.chain, (*state.in_flight, *state.pace.late), event.acknowledgement)
         if sent is None:
             return state
-        belief = self._believe(state.chain, event)
+        belief = self._believe(state.chain, event, sent)
         chain = belief.chain
         is_late = sent not in state.in_flight
         state = replace(
@@ -370,11 +369,12 @@ class _Turn:
         return replace(state, pace=pace, window=min(self.settings.window_batches_max, state.window + 1))
 
     def _go_back(self, state: Sending, missing: int, *, was_sent: bool) -> Sending:
+        state = replace(state, has_hole=False, window=1)
         if not was_sent:
-            return replace(state, next_number=missing, window=1)
+            return replace(state, next_number=missing)
         # The very batch that held this record was answered, and it was not taken: the cloud refuses it.
         times = state.pace.refused_times + 1 if state.pace.refused_number == missing else 1
-        state = replace(state, window=1, pace=replace(state.pace, refused_number=missing, refused_times=times))
+        state = replace(state, pace=replace(state.pace, refused_number=missing, refused_times=times))
         if times > self.settings.refusals_max and state.chain.quarantine is None:
             state = replace(state, next_number=missing + 1, pace=replace(state.pace, refused_times=0))
             return self._want_lost(state, missing, missing)
@@ -404,8 +404,8 @@ class _Turn:
             self.effects.append(ReportContact(ack.cloud_time_ms, sent.sent_at_ms))
         return sent
 
-    def _believe(self, chain: OwnChain, event: AcknowledgementReceived) -> Belief:
-        belief = believe(chain, event)
+    def _believe(self, chain: OwnChain, event: AcknowledgementReceived, sent: Sent) -> Belief:
+        belief = believe(chain, event, sent_last=sent.last)
         self.effects.extend(belief.effects)
         return belief
 

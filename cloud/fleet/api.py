@@ -4,14 +4,12 @@ Enrolment speaks the signed language (CBOR in and out), because the box believes
 Routes run in worker threads, since they wait for the database; each is one transaction, committed before its answer.
 """
 
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi import Path as PathParameter
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -22,6 +20,7 @@ from cloud.fleet.enrolment import Enrolment
 from cloud.fleet.states import EnrolmentRefusal, FleetRefusal
 from cloud.fleet.store import Terminal
 from cloud.fleet.tables import REASON_LENGTH_MAX
+from cloud.http_access import operator_check
 from cloud.http_errors import ApiError
 from sync.certificate import NAME_SIZE_MAX
 from sync.clock import Clock
@@ -170,7 +169,7 @@ def _enrolment_router(api: FleetApi) -> APIRouter:
 
 
 def _operator_router(api: FleetApi) -> APIRouter:
-    router = APIRouter(tags=["operator"], dependencies=[Depends(_operator_check(api.operator_token))])
+    router = APIRouter(tags=["operator"], dependencies=[Depends(operator_check(api.operator_token))])
 
     @router.post("/enrolment-codes", status_code=201)
     def create_code(body: NewCode) -> CodeMade:
@@ -244,20 +243,6 @@ async def _read_request(request: Request) -> bytes:
         if len(body) > ENROLMENT_REQUEST.size_max:
             raise ApiError(413, "too_large", f"A request has at most {ENROLMENT_REQUEST.size_max} bytes.")
     return body
-
-
-def _operator_check(operator_token: str | None) -> Callable[..., None]:
-    """Make the check of the one operator token, compared in constant time."""
-    scheme = HTTPBearer(auto_error=False)
-
-    def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(scheme)]) -> None:
-        if given is None:
-            raise ApiError(401, "not_signed_in", "Send the operator token as: Authorization: Bearer TOKEN.")
-        expected = operator_token or ""
-        if not expected or not hmac.compare_digest(given.credentials.encode(), expected.encode()):
-            raise ApiError(403, "not_allowed", "This operator token is not valid here.")
-
-    return check
 
 
 def _change(

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
+from cloud.errors import CloudError
 from cloud.fleet.states import EnrolmentRefusal
 from cloud.keyring import FleetCa
 from sync.certificate import TERMINAL_CERTIFICATE, TerminalCertificate
@@ -38,6 +39,12 @@ _SERVER_NAME = "broker"
 """Clients look at the alternative names; this one only shows in listings."""
 _DNS_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.I)
 _WORKER_NAME = re.compile(r"cloud-[a-z0-9-]{1,48}")
+
+
+class NameInvalidError(CloudError):
+    """A certificate was wanted for a name that nobody may have."""
+
+    code = "name_invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,7 @@ def issue_server_certificate(ca: FleetCa, names: Sequence[str], *, now_ms: int) 
     """Make a key and certificate for a broker reached under these DNS names and IP addresses, for 365 days.
 
     It holds from the CA's own beginning, since a box that lost its clock must reach the broker to learn the time.
-    Raises ``ValueError`` for what is no name, or for none.
+    Raises ``NameInvalidError`` for what is no name, or for none.
     """
     alternatives = x509.SubjectAlternativeName(_general_names(names))
     key = ec.generate_private_key(ec.SECP256R1())
@@ -109,10 +116,12 @@ def issue_server_certificate(ca: FleetCa, names: Sequence[str], *, now_ms: int) 
 def issue_worker_certificate(ca: FleetCa, name: str, *, now_ms: int) -> IssuedIdentity:
     """Make a key and certificate for a cloud worker's link, client only, 90 days; ``name`` is ``cloud-…``.
 
-    Raises ``ValueError`` for any other name: a terminal's name (16 hex digits) and a worker's can never be confused.
+    Raises ``NameInvalidError`` for any other name, so that a worker is never taken for a terminal (16 hex digits).
     """
     if _WORKER_NAME.fullmatch(name) is None:
-        raise ValueError(f"a cloud worker is named cloud-…, in lower-case letters, digits and hyphens, not {name!r}")
+        raise NameInvalidError(
+            f"a cloud worker is named cloud-…, in lower-case letters, digits and hyphens, not {name!r}"
+        )
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _begin(ca, key.public_key(), common_name=name, begins_ms=now_ms - BACKDATED_MS)
     certificate = _finish(ca, builder, ends_ms=now_ms + WORKER_VALIDITY_MS, usage=ExtendedKeyUsageOID.CLIENT_AUTH)
@@ -195,7 +204,7 @@ def _authority_key(ca: FleetCa) -> x509.AuthorityKeyIdentifier:
 
 def _general_names(names: Sequence[str]) -> list[x509.GeneralName]:
     if not names:
-        raise ValueError("a broker's certificate needs at least one name")
+        raise NameInvalidError("a broker's certificate needs at least one name")
     return [_general_name(name) for name in names]
 
 
@@ -204,7 +213,7 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         if _DNS_NAME.fullmatch(name) is None:
-            raise ValueError(f"{name!r} is no IP address and no DNS name") from None
+            raise NameInvalidError(f"{name!r} is no IP address and no DNS name") from None
         return x509.DNSName(name)
 
 

@@ -29,6 +29,19 @@ async def open_outbox(
     return await Outbox.open(path, terminal_id=terminal_id, epoch=epoch, connection_class=connection_class)
 
 
+async def try_to_open(
+    path: Path,
+    *,
+    terminal_id: TerminalId = TERMINAL,
+    epoch: int = EPOCH,
+    connection_class: type[sqlite3.Connection] = sqlite3.Connection,
+) -> None:
+    """Open it and close it again, for tests of what is refused: one that opens all the same leaves nothing behind."""
+    opening = open_outbox(path, terminal_id=terminal_id, epoch=epoch, connection_class=connection_class)
+    async with await opening:
+        pass
+
+
 async def make_with_sales(folder: Path, count: int) -> tuple[Path, Sales]:
     """Make an outbox that holds ``count`` sales, closed; give its path and the chain to go on with."""
     path, sales = make_outbox(folder), Sales()

@@ -196,7 +196,7 @@ def make_receipts() -> dict[str, Any]:
             judged("version_two", Refusal.UNSUPPORTED_VERSION, "TR2:" + text[4:]),
             judged("foreign", Refusal.FOREIGN_TEXT, "12.50 EUR"),
             judged("too_long", Refusal.OVERSIZED, to_text(QrPrefix.RECEIPT, bytes(320))),
-            judged("one_character_missing", Refusal.BAD_BASE45, text[:-1]),
+            judged("two_characters_missing", Refusal.BAD_BASE45, text[:-2]),
             judged(
                 "last_byte_flipped",
                 Refusal.SIGNATURE_INVALID,

@@ -10,7 +10,16 @@ from sync.keys import COSE_EDDSA, COSE_ES256
 from sync.qr_text import QrPrefix, to_text
 from sync.refusals import Refusal
 from tests.fakes.signed_world import NOW_MS, Algorithm, SignedWorld
-from tests.vectors.parts import ED25519_ORDER, P256_ORDER, Case, case, flip_last_bit, high_s, s_plus_order
+from tests.vectors.parts import (
+    ED25519_ORDER,
+    P256_ORDER,
+    Case,
+    case,
+    flip_last_bit,
+    high_s,
+    s_plus_order,
+    with_low_halves,
+)
 
 WORLD = SignedWorld()
 NONCE = bytes(range(16))
@@ -49,7 +58,7 @@ def make_cbor() -> dict[str, Any]:
         ("five_arrays_deep", Refusal.FORBIDDEN_CBOR, "8181818180"),
     ]
     return {
-        "about": "One encoded value. Integers stand as decimal strings, byte strings as {bytes: hex}, arrays as arrays.",
+        "about": "One encoded value. Integers are decimal strings, byte strings {bytes: hex}, arrays arrays.",
         "cases": [
             *(
                 case(f"value_{at}", None, encoded=cbor.encode(value), value=_tagged(value))
@@ -164,7 +173,7 @@ def _signatures() -> list[Case]:
             p256,
             bytes.fromhex("30440220") + p256_signature[:32] + b"\x02\x20" + p256_signature[32:],
         ),
-        ("ed25519_signature_under_p256", invalid, p256, signature[:63] + b"\x00"),
+        ("ed25519_signature_under_p256", invalid, p256, with_low_halves(signature)),
     ]
     return [
         case(name, refusal, public_key=key.public_key.raw, message=message, signature=value)

@@ -124,7 +124,7 @@ def _bad_values(field: Field) -> list[tuple[str, Refusal, cbor.Value]]:
     if words.startswith("text"):
         return [
             ("empty", Refusal.OUT_OF_RANGE, b""),
-            ("too_long", Refusal.OUT_OF_RANGE, b"a" * 254),
+            ("too_long", Refusal.OUT_OF_RANGE, b"a" * (int(words.split()[3]) + 1)),
             ("not_utf_8", Refusal.OUT_OF_RANGE, b"\xff"),
             ("with_a_line_feed", Refusal.OUT_OF_RANGE, b"a\nb"),
             ("with_a_direction_mark", Refusal.OUT_OF_RANGE, "a\u202eb".encode()),

@@ -93,6 +93,11 @@ def s_plus_order(signature: bytes) -> bytes:
     return signature[:32] + (int.from_bytes(signature[32:], "little") + ED25519_ORDER).to_bytes(32, "little")
 
 
+def with_low_halves(signature: bytes) -> bytes:
+    """Make both halves small enough to pass for r and s, so that it is the signature that fails."""
+    return b"\x00" + signature[1:32] + b"\x00" + signature[33:]
+
+
 def longer_first_uint32(encoded: bytes, value: int) -> bytes:
     """Write ``value`` with eight bytes where four are enough."""
     short = b"\x1a" + value.to_bytes(4, "big")

@@ -22,6 +22,7 @@ from tests.vectors.parts import (
     parts_of,
     role_key_json,
     s_plus_order,
+    with_low_halves,
     with_part,
 )
 from tests.vectors.payment_codes import (
@@ -214,7 +215,7 @@ def _bad_device_signatures() -> list[Case]:
             invalid,
             cbor.encode([parts[0], *parts_of(richer.encode())[1:3], *parts[3:]]),
         ),
-        bad("time_later_by_a_second", invalid, with_part(parts, TIME, NOW_S + 1)),
+        bad("time_earlier_by_a_second", invalid, with_part(parts, TIME, NOW_S - 1)),
         bad("counter_higher_by_one", invalid, with_part(parts, COUNTER, HOUR_S + 1)),
         bad("another_nonce", invalid, with_part(parts, CHALLENGE, bytes(8))),
         bad("signed_by_another_key", invalid, _resigned(WORLD.key("stranger"))),
@@ -234,7 +235,7 @@ def _bad_device_signatures() -> list[Case]:
         bad(
             "ed25519_signature_under_a_p256_key",
             invalid,
-            with_part(p256_parts, SIGNATURE, bytes(32) + parts[SIGNATURE][:32]),
+            with_part(p256_parts, SIGNATURE, with_low_halves(parts[SIGNATURE])),
         ),
     ]
 

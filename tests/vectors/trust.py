@@ -78,7 +78,8 @@ def make_deltas() -> dict[str, Any]:
 
     return {
         "about": (
-            "An encoded delta, applied to the snapshot held. A good case says who is denied afterwards, and the version."
+            "An encoded delta, applied to the snapshot held at now_ms. A good case says who is denied afterwards, and"
+            " under which version."
         ),
         "root": WORLD.root.public_key.raw.hex(),
         "held": WORLD.snapshot(version=4, denied=(ALICE, BOB)).encode().hex(),

@@ -20,6 +20,7 @@ from sync.topics import RECORDS, topic
 from tests.fakes.fleet_keys import NewBox
 from tests.fakes.fleet_world import (
     FleetWorld,
+    change,
     terminal_id_in,
 )
 from tests.servers.fixtures import MakeMosquitto
@@ -110,6 +111,24 @@ def test_the_broker_refuses_a_revoked_link_and_no_other(
     broker.reload()
     with client(tmp_path, other, broker), pytest.raises(OSError):
         client(tmp_path, revoked, broker).connect()
+
+
+def test_a_revoked_box_that_is_connected_stays_until_the_broker_starts_again(
+    small_world: FleetWorld, broker: Mosquitto, tmp_path: Path
+) -> None:
+    """Why the runbook restarts the broker for a stolen box: a reload looks at new connections only."""
+    stem = enrol_to_files(small_world, tmp_path, NewBox())
+    terminal = change(small_world, service.retire, reason="stolen", now_ms=small_world.clock.now_ms())
+    with client(tmp_path, stem, broker) as box:
+        write_revocations(small_world, tmp_path / "revoked.pem")
+        broker.reload()
+        with client(tmp_path, WORKER, broker), pytest.raises(OSError):
+            client(tmp_path, stem, broker).connect()
+        box.publish(topic(RECORDS, terminal.terminal_id), b"still here")
+        assert box.published == 1
+    broker.restart()
+    with pytest.raises(OSError):
+        client(tmp_path, stem, broker).connect()
 
 
 def test_the_brokers_own_certificate_is_no_clients(small_world: FleetWorld, broker: Mosquitto, tmp_path: Path) -> None:

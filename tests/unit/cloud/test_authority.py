@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from cloud.fleet import authority
-from cloud.fleet.authority import BACKDATED_MS, RevokedLink, TerminalIdentity
+from cloud.fleet.authority import BACKDATED_MS, NameInvalidError, RevokedLink, TerminalIdentity
 from cloud.fleet.enrolment import ProvenRequest, read_request
 from cloud.fleet.states import EnrolmentRefusal
 from cloud.keyring import FleetCa, Keyring
@@ -104,12 +104,12 @@ def test_a_broker_is_a_server_under_all_its_names_from_the_cas_beginning(ca: Fle
 
 @pytest.mark.parametrize("name", ["", "under_score", "-dash", "dash-.example", "two words", "a" * 64, "a..b", "*.b"])
 def test_what_is_no_name_gets_no_server_certificate(ca: FleetCa, name: str) -> None:
-    with pytest.raises(ValueError, match="no DNS name"):
+    with pytest.raises(NameInvalidError, match="no DNS name"):
         authority.issue_server_certificate(ca, [name], now_ms=NOW_MS)
 
 
 def test_a_server_needs_a_name(ca: FleetCa) -> None:
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(NameInvalidError, match="at least one"):
         authority.issue_server_certificate(ca, [], now_ms=NOW_MS)
 
 
@@ -121,7 +121,7 @@ def test_a_worker_is_a_client_named_cloud(ca: FleetCa) -> None:
 
 @pytest.mark.parametrize("name", ["ingest", "cloud-", "00000000000000aa", "cloud-Ingest", "cloud-a b", "cloud-a/#"])
 def test_no_worker_takes_another_kind_of_name(ca: FleetCa, name: str) -> None:
-    with pytest.raises(ValueError, match="cloud-…"):
+    with pytest.raises(NameInvalidError, match="cloud-…"):
         authority.issue_worker_certificate(ca, name, now_ms=NOW_MS)
 
 

@@ -40,8 +40,9 @@ class DenyListInHand:
 
     def denied(self, session: Session, *, now_ms: int) -> Collection[Serial]:
         answer = list(self.serials)
-        if self.meanwhile is not None:
-            self.meanwhile, happens = None, self.meanwhile
+        happens = self.meanwhile
+        self.meanwhile = None
+        if happens is not None:
             happens(session)
         return answer
 

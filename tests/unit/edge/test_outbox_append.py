@@ -200,11 +200,13 @@ async def test_a_cancelled_append_ends_its_transaction_before_the_caller_goes_on
             card.flush_reached.clear()
             card.flush_gate.clear()
             appending = asyncio.create_task(outbox.append(entry))
-            await asyncio.to_thread(card.flush_reached.wait)
-            appending.cancel()
-            await asyncio.wait([appending], timeout=0)
-            assert not appending.done()
-            card.flush_gate.set()
+            try:
+                await asyncio.to_thread(card.flush_reached.wait)
+                appending.cancel()
+                await asyncio.wait([appending], timeout=0)
+                assert not appending.done()
+            finally:
+                card.flush_gate.set()
             with pytest.raises(asyncio.CancelledError):
                 await appending
             assert (await outbox.state()).head_hash == entry.record_hash

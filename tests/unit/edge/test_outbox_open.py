@@ -26,11 +26,19 @@ from edge.errors import (
 from edge.outbox import provision_outbox
 from sync.ids import TerminalId
 from sync.record import GENESIS_HASH
-from tests.powercut.boxes import make_outbox, make_with_sales, open_outbox
+from tests.powercut.boxes import make_outbox, make_with_sales, open_outbox, try_to_open
 from tests.powercut.sales import EPOCH, TERMINAL, Sales
 from tests.powercut.workload import NormalConnection
 
 COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def filled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An outbox with ``COUNT`` sales, closed, made once."""
+    folder = tmp_path_factory.mktemp("filled")
+    asyncio.run(make_with_sales(folder, COUNT))
+    return folder
 
 
 def edit(sql: str) -> Callable[[Path], None]:
@@ -107,18 +115,19 @@ DAMAGE: list[tuple[Callable[[Path], None], type[OutboxError], str]] = [
 
 @pytest.mark.parametrize(("damage", "error", "words"), DAMAGE)
 async def test_refuses_a_damaged_or_foreign_file_and_leaves_every_byte_of_it(
-    tmp_path: Path, damage: Callable[[Path], None], error: type[OutboxError], words: str
+    tmp_path: Path, filled_folder: Path, damage: Callable[[Path], None], error: type[OutboxError], words: str
 ) -> None:
-    path, _ = await make_with_sales(tmp_path, COUNT)
+    folder = shutil.copytree(filled_folder, tmp_path / "folder")
+    path = folder / "outbox.sqlite3"
     damage(path)
-    before = evidence(tmp_path)
+    before = evidence(folder)
     with pytest.raises(error, match=words) as raised:
-        await open_outbox(path)
-    assert evidence(tmp_path) == before
+        await try_to_open(path)
+    assert evidence(folder) == before
     assert str(tmp_path) not in str(raised.value)
     with pytest.raises((AlreadyProvisionedError, OutboxCorruptError)):
         provision_outbox(path, terminal_id=TERMINAL, epoch=EPOCH, previous_head_hash=GENESIS_HASH)
-    assert evidence(tmp_path) == before
+    assert evidence(folder) == before
 
 
 def evidence(folder: Path) -> dict[str, str]:
@@ -143,7 +152,7 @@ async def test_damage_below_a_log_is_found_without_playing_the_log(tmp_path: Pat
     before = evidence(copy)
     assert "outbox.sqlite3-wal" in before
     with pytest.raises(OutboxCorruptError):
-        await open_outbox(edited)
+        await try_to_open(edited)
     assert evidence(copy) == before
 
 
@@ -152,13 +161,13 @@ async def test_refuses_the_outbox_of_another_terminal_or_epoch(
     tmp_path: Path, terminal_id: TerminalId, epoch: int
 ) -> None:
     with pytest.raises(OutboxUnsafeError, match="another terminal"):
-        await open_outbox(make_outbox(tmp_path), terminal_id=terminal_id, epoch=epoch)
+        await try_to_open(make_outbox(tmp_path), terminal_id=terminal_id, epoch=epoch)
 
 
 @pytest.mark.parametrize("folder", ["", "missing"])
 async def test_a_missing_outbox_is_not_made(tmp_path: Path, folder: str) -> None:
     with pytest.raises(NotProvisionedError):
-        await open_outbox(tmp_path / folder / "outbox.sqlite3")
+        await try_to_open(tmp_path / folder / "outbox.sqlite3")
     assert os.listdir(tmp_path) == []
 
 
@@ -187,9 +196,8 @@ async def test_refuses_settings_that_do_not_read_back_as_asked(
 ) -> None:
     path = make_outbox(tmp_path)
     with pytest.raises(OutboxUnsafeError, match=words):
-        await open_outbox(path, connection_class=connection_class)
-    async with await open_outbox(path):
-        pass
+        await try_to_open(path, connection_class=connection_class)
+    await try_to_open(path)
 
 
 async def test_a_database_set_to_another_journal_mode_is_set_back(tmp_path: Path) -> None:
@@ -225,7 +233,7 @@ async def test_a_second_process_is_locked_out_until_the_first_is_gone_even_by_si
         assert holder.stdout is not None
         assert await holder.stdout.readline() == b"open\n"
         with pytest.raises(OutboxLockedError):
-            await open_outbox(path)
+            await try_to_open(path)
         with pytest.raises(OutboxLockedError):
             provision_outbox(path, terminal_id=TERMINAL, epoch=EPOCH, previous_head_hash=GENESIS_HASH)
     finally:
@@ -239,9 +247,8 @@ async def test_one_process_cannot_open_it_twice(tmp_path: Path) -> None:
     path = make_outbox(tmp_path)
     async with await open_outbox(path):
         with pytest.raises(OutboxLockedError):
-            await open_outbox(path)
-    async with await open_outbox(path):
-        pass
+            await try_to_open(path)
+    await try_to_open(path)
 
 
 def test_provisioning_makes_one_whole_file_for_its_owner_only(tmp_path: Path) -> None:
