@@ -56,14 +56,15 @@ class Cloud:
         return Judge(rules, lambda key_id, at_ms: issuers.find(RoleUse.GRANT, key_id, at_ms=at_ms))
 
     def sign_grant(self, terms: GrantTerms) -> bytes:
-        """Sign a grant with the grant key of now."""
+        """Sign a grant with the grant key of now; it never outlives that key, or boxes would refuse it."""
+        role = self.keyring.current(RoleUse.GRANT, now_ms=self.clock.now_ms()).role
         key = self.keyring.signing_key(RoleUse.GRANT, now_ms=self.clock.now_ms())
         grant = Grant(
             key_id=key.public_key.key_id,
             serial=terms.serial,
             device_key=terms.device_key,
             issued_s=terms.issued_s,
-            lifetime_s=terms.lifetime_s,
+            lifetime_s=min(terms.lifetime_s, role.not_after_ms // 1000 - terms.issued_s),
             limit_minor=terms.limit_minor,
             total_minor=terms.total_minor,
             currency=terms.currency,

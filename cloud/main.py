@@ -15,6 +15,7 @@ from cloud.http_errors import error_response, install_error_handlers
 from cloud.ingest import chain_store, payment_store
 from cloud.merchants import api as merchants_api
 from cloud.merchants import store as merchant_store
+from cloud.merchants.tables import MerchantStatus
 from cloud.reconciliation import api as reconciliation_api
 from cloud.wallets import api as wallets_api
 from cloud.wallets.reserve import GrantPolicy
@@ -46,7 +47,9 @@ def _fleet(cloud: Cloud, operator_token: str | None) -> fleet_api.FleetApi:
 
 def _knows_site(session: Session, merchant_id: MerchantId, site_id: SiteId) -> bool:
     site = merchant_store.find_site(session, site_id)
-    return site is not None and site.merchant_id == merchant_id
+    merchant = merchant_store.merchants_by_id(session, [merchant_id]).get(merchant_id)
+    is_active = merchant is not None and merchant.status is MerchantStatus.ACTIVE
+    return is_active and site is not None and site.merchant_id == merchant_id
 
 
 def _wallets(cloud: Cloud, operator_token: str | None) -> wallets_api.WalletApi:

@@ -81,7 +81,10 @@ async def run_worker(cloud: Cloud) -> None:
         certificate_file=settings.mqtt_certificate_file or folder / f"{settings.worker_name}.crt",
         key_file=settings.mqtt_key_file or folder / f"{settings.worker_name}.key",
         client_id=settings.worker_name,
-        subscriptions=[(shared_subscription(settings.worker_group, row), row.qos) for row in (HELLO, RECORDS)],
+        # One group for each topic: an embedded broker deals a group's messages out over all filters of that group.
+        subscriptions=[
+            (shared_subscription(f"{settings.worker_group}-{row.name}", row), row.qos) for row in (HELLO, RECORDS)
+        ],
         session_expiry_s=SESSION_EXPIRY_S,
     )
     async with Link(link_settings) as link:

@@ -48,10 +48,6 @@ class ChainTree:
         """Return the hashes of all records known to bear ``number``."""
         return self._by_number[number].keys()
 
-    def is_on_lost_number(self, held: Held) -> bool:
-        """Say whether a record stands on a number that was closed as lost, so that it proves nothing of its line."""
-        return any(lost.branch == held.branch and lost.first <= held.number <= lost.last for lost in self.lost)
-
     def is_on_lost_number(self, hash_: bytes) -> bool:
         """Say whether a record stands on a number that was closed as lost: it says nothing of those before it."""
         held = self.by_hash[hash_]

@@ -88,8 +88,8 @@ class ReturnRefusal(StrEnum):
 class GrantPolicy:
     """The numbers of protocol §4 and §5; amounts in minor units of the wallet's currency."""
 
-    limit_minor: int = 100_00
-    """Ceiling of one payment of any kind (a two-way code's); the box's policy lowers it for one-way codes."""
+    limit_minor: int = 50_00
+    """Ceiling of one one-way code, at which the phone counts each it has shown; a two-way code counts its amount."""
     total_minor: int = 200_00
     lifetime_s: int = GRANT_LIFETIME_S
     live_grants_max: int = 2
