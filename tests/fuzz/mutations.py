@@ -18,6 +18,8 @@ from tests.fuzz.base_codes import Base, BaseCodes, encoded
 from tests.vectors.parts import ED25519_ORDER, P256_ORDER, code_bytes
 
 BASE45 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
+LETTERS: tuple[str, ...] = (*BASE45, "\n", "a", "é", "\ud800", "０")
+STRANGE_PREFIXES = ("TP2:", "TQ1:", "TR1:", "TA1:", "tp1:", "TP1", "", " TP1:", "TP1:TP1:")
 EDGES = (
     -(2**64),
     -(2**32),
@@ -202,7 +204,7 @@ def other_form_of_a_signature(draw: Draw) -> bytes:
 
 
 def weak_device_key(draw: Draw) -> bytes:
-    """The issuer signed a grant for a key of small order or for none; R = key and S = 0 would hold for many messages."""
+    """The issuer signed a grant for a weak key or none; R = key and S = 0 would then hold for many messages."""
     grant = draw.rng.choice(draw.codes.weak_grants)
     raw = grant.content.device_key
     signature = draw.rng.choice((raw[-32:] + bytes(32), b"\x01" + bytes(63), draw.rng.randbytes(64)))
@@ -332,18 +334,18 @@ def text_damaged(draw: Draw) -> str:
     if kind == 1:
         return text[:at] + draw.rng.choice(BASE45) + text[at + 1 :]
     if kind == 2:
-        return text[:at] + draw.rng.choice((*BASE45, "\n", "a", "é", "\ud800", "０")) + text[at:]
+        return text[:at] + draw.rng.choice(LETTERS) + text[at:]
     if kind == 3:
         return text[:at] + text[at + draw.rng.randrange(1, 5) :]
     if kind == 4:
-        return draw.rng.choice(("TP2:", "TQ1:", "TR1:", "TA1:", "tp1:", "TP1", "", " TP1:", "TP1:TP1:")) + text[4:]
+        return draw.rng.choice(STRANGE_PREFIXES) + text[4:]
     if kind == 5:
         return text + draw.rng.choice((" ", "\n", "0", "00", "000", ":::", text))
     return text[:at] + text[at:].swapcase()
 
 
 def _group_plus_65536(draw: Draw, text: str) -> str:
-    """A group of three whose value is 65536 too high, where 45^3 leaves room: a decoder that wraps sees the old bytes."""
+    """A group of three that is 65536 too high, where 45^3 leaves room: a decoder that wraps sees the old bytes."""
     at = 4 + 3 * draw.rng.randrange((len(text) - 4) // 3)
     digits = [BASE45.index(character) for character in text[at : at + 3]]
     value = digits[0] + 45 * digits[1] + 45 * 45 * digits[2] + 65_536

@@ -63,6 +63,7 @@ class Runner:
         self._seed = seed
         self._rng = random.Random(seed)
         self._codes: BaseCodes = base_codes()
+        self._genuine_texts = {to_text(QrPrefix.PAYMENT_CODE, raw) for raw in self._codes.genuine}
         self._stranger = Stranger(self._codes.grant_keys(), age_s=AGE_S, ahead_s=AHEAD_S)
         self._mutations, self._weights = tuple(MUTATIONS), tuple(MUTATIONS.values())
         self._issuers_found = 0
@@ -78,30 +79,30 @@ class Runner:
         return self.tally
 
     def _judge(self, made: bytes | str, name: str) -> None:
-        number = self.tally.judged
-        if isinstance(made, bytes):
-            if made in self._codes.genuine:
-                self.tally.unchanged += 1
-                return
-            if number % AS_TEXT_EVERY == 0:
-                made = to_text(QrPrefix.PAYMENT_CODE, made)
-        elif self._is_genuine(made):
+        if made in self._codes.genuine or made in self._genuine_texts:
             self.tally.unchanged += 1
             return
+        if isinstance(made, bytes) and self.tally.judged % AS_TEXT_EVERY == 0:
+            made = to_text(QrPrefix.PAYMENT_CODE, made)
+        self.must_refuse(made, name)
+
+    def must_refuse(self, made: bytes | str, name: str) -> None:
+        """Judge and count one code; raises ``CodeAcceptedError`` unless it is refused by name."""
         found_before = self._issuers_found
         try:
-            refusal = self._refusal_of(made)
+            refusal = self.refusal_of(made)
         except Exception as error:
             raise CodeAcceptedError(self._repeat(made, name, f"raised {error!r}")) from error
         if not isinstance(refusal, Refusal):
             raise CodeAcceptedError(self._repeat(made, name, "was accepted"))
-        if number % STRANGER_EVERY == 0:
+        if self.tally.judged % STRANGER_EVERY == 0:
             self._ask_the_stranger(made, name)
         self.tally.refusals[refusal] += 1
         self.tally.mutations[name] += 1
         self.tally.reached_signature += self._issuers_found > found_before
 
-    def _refusal_of(self, made: bytes | str) -> Refusal | None:
+    def refusal_of(self, made: bytes | str) -> Refusal | None:
+        """The whole way of a code at a box: the first refusal, or ``None`` for a genuine one."""
         code = read_payment_code(made) if isinstance(made, str) else decode_payment_code(made)
         if not isinstance(code, PaymentCode):
             return code
@@ -117,12 +118,12 @@ class Runner:
         self._issuers_found += isinstance(found, PublicKey) and at_ms % 1000 == 999
         return found
 
-    def _is_genuine(self, text: str) -> bool:
-        return any(text == to_text(QrPrefix.PAYMENT_CODE, raw) for raw in self._codes.genuine)
-
     def _ask_the_stranger(self, made: bytes | str, name: str) -> None:
-        judge = self._stranger.accepts if isinstance(made, str) else self._stranger.accepts_raw
-        if judge(made, now_s=NOW_S, request_hash=REQUEST_HASH):  # type: ignore[arg-type]
+        if isinstance(made, str):
+            accepted = self._stranger.accepts(made, now_s=NOW_S, request_hash=REQUEST_HASH)
+        else:
+            accepted = self._stranger.accepts_raw(made, now_s=NOW_S, request_hash=REQUEST_HASH)
+        if accepted:
             raise CodeAcceptedError(self._repeat(made, name, "was accepted by the stranger, refused by us"))
         self.tally.judged_by_the_stranger += 1
 

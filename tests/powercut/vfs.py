@@ -3,7 +3,7 @@
 ``https://sqlite.org/vfs.html`` describes the layer. Ours is a copy of the system's own VFS in which only opening,
 writing, truncating, flushing, closing and deleting are our functions; they tell a watcher and then call the original.
 It is registered as the default in the very library that ``sqlite3`` uses, so that the code under test neither knows
-nor changes. The structures below follow ``sqlite3.h``, version 3 of ``sqlite3_vfs``.
+nor changes. The structures below follow ``sqlite3.h``, version 3 of both.
 """
 
 import _sqlite3
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 OK = 0
+_VERSION = 3
 _OPEN_CREATE = 0x4
 _OPEN_ANY_JOURNAL = 0x800 | 0x4000 | 0x80000  # main journal, super journal, write-ahead log
 
@@ -111,6 +112,7 @@ class _WatchedVfs:
         self._system: Any = _LIBRARY.sqlite3_vfs_find(b"unix").contents
         self._files: dict[int, tuple[OpenFile, _Methods, _Methods]] = {}
         self.table = _Vfs.from_buffer_copy(self._system)
+        self.table.version = min(self.table.version, _VERSION)
         self.table.next = None
         self.table.name = b"watched"
         self.table.open = _Open(self._open)
@@ -130,6 +132,7 @@ class _WatchedVfs:
         file = _File.from_address(address)
         original = _Methods.from_address(file.methods)
         methods = _Methods.from_buffer_copy(original)
+        methods.version = min(methods.version, _VERSION)
         methods.close, methods.write = self._close_function, self._write_function
         methods.truncate, methods.sync = self._truncate_function, self._sync_function
         may_create_journal = bool(flags & _OPEN_CREATE) and bool(flags & _OPEN_ANY_JOURNAL)
@@ -168,7 +171,7 @@ class _WatchedVfs:
 
 def _load_library() -> ctypes.CDLL:
     """Find SQLite as ``sqlite3`` itself was linked: the extension module leads to its own library."""
-    library = ctypes.CDLL(_sqlite3.__file__)
+    library = ctypes.CDLL(getattr(_sqlite3, "__file__", None))
     try:
         find = library.sqlite3_vfs_find
     except AttributeError:

@@ -1,1 +1,70 @@
+// Every word of the display stands here. What the box itself says (refusals, findings, errors) comes with its answers.
 
+export const TEXTS = {
+  amount: "Amount",
+  back: "Back",
+  boxTitle: "How the box stands",
+  cancel: "Cancel",
+  cloud: "Cloud",
+  deciding: "Checking the code …",
+  deleteDigit: "Delete the last digit",
+  done: "Done",
+  holdCode: "Hold the payment code into the frame.",
+  noSales: "Nothing has been sold today.",
+  offline: "Offline",
+  online: "Online",
+  receipt: "Receipt: scan to keep",
+  receiptHelp: "Let the customer scan this to keep the receipt.",
+  receiptPicture: "The receipt as a QR code",
+  room: "Offline still up to",
+  roomNone: "nothing more",
+  sendNow: "Send now",
+  sendingNow: "Trying …",
+  showReceipt: "Receipt",
+  start: "Take payment",
+  toBeSent: "To be sent",
+  today: "Today",
+  tryAgain: "Try again",
+
+  result: {
+    willBeSent: "Approved – will be sent",
+    willBeSentMore: "Guaranteed. It is stored here until the cloud has it.",
+    sent: "Approved",
+    sentMore: "The cloud has it.",
+    declined: "Declined",
+    cancelled: "Cancelled",
+    cancelledMore: "Nothing was paid.",
+    timed_out: "No code seen",
+    timed_outMore: "Nothing was paid. Start the sale again when the customer is ready.",
+    failed: "Not approved",
+  },
+
+  history: {
+    willBeSent: "will be sent",
+    sent: "sent",
+    declined: "declined",
+  },
+
+  lost: {
+    title: "No connection to the box",
+    words: "Approved sales are kept in the box. This display tries again by itself. If this stays, restart the box.",
+  },
+  failing: {
+    title: "The box cannot tell how it stands",
+  },
+  unreachable: "The box did not answer. Nothing was started; try again.",
+
+  level: { good: "good", warning: "attention", failing: "stop" },
+
+  moreFindings: (count) => `+${count} more`,
+  limit: (money) => `Offline at most ${money} in one payment.`,
+  overLimit: (money) => `Above ${money} this payment will be refused offline.`,
+  queue: (count, money) => (count === 0 ? "nothing" : `${count} · ${money}`),
+  roomFor: (money, time) => `${money} · ${time}`,
+  salesOfToday: (count, money) => (count === 1 ? `1 sale · ${money}` : `${count} sales · ${money}`),
+  timeLeft: (time) => `${time} left`,
+  terminal: (id) => `Terminal ${id}`,
+  hours: (count) => `${count} h`,
+  minutes: (count) => `${count} min`,
+  lessThanAMinute: "under a minute",
+};

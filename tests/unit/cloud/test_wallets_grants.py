@@ -30,7 +30,7 @@ def test_the_first_grant_moves_its_total_into_the_reserve(world: WalletWorld) ->
     wallet = world.customer(1, balance_minor=500_00)
     grant = world.issue(wallet, D1, "g1")
     assert isinstance(grant, IssuedGrant)
-    assert (grant.limit_minor, grant.total_minor, grant.lifetime_s) == (100_00, 200_00, 72 * 3600)
+    assert (grant.limit_minor, grant.total_minor, grant.lifetime_s) == (50_00, 200_00, 72 * 3600)
     assert grant.grant_bytes == b"grant " + serial("g1")
     assert world.money(wallet, D1) == (300_00, 200_00)
     assert world.run(lambda session: store.grants_by_serial(session, [serial("g1"), serial("?")])) == {
