@@ -42,10 +42,14 @@ class RedisKey:
 
 PAYMENT_SESSION = RedisKey("payment:session:{}", 300, "a payment session's state by its id, for the owner's polling")
 MERCHANT = RedisKey("payment:merchant:cache:{}", 3600, "a merchant's name and status by its id, for screens")
+MERCHANT_OF_TERMINAL = RedisKey("payment:merchant:cache:terminal:{}", 3600, "the merchant's name by a terminal's id")
 DAILY_STATS = RedisKey("payment:stats:daily:{}", 7 * 24 * 3600, "the figures of a day that is over, by its date")
 
-KEYS = (PAYMENT_SESSION, MERCHANT, DAILY_STATS)
-"""Every key we use, named as in the seed's Redis structure; nothing else is written to Redis."""
+KEYS = (PAYMENT_SESSION, MERCHANT, MERCHANT_OF_TERMINAL, DAILY_STATS)
+"""The key table, named as in the seed's Redis structure: nothing else may be written to Redis.
+
+The overview uses the merchant of a terminal; the others come into use with the screens they are for.
+"""
 
 
 class Cache:

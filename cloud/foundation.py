@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from cloud.cache import Cache
 from cloud.db import make_engine
 from cloud.fleet.publishing import Limits, Publisher
 from cloud.ingest.judgement import Rules
@@ -42,6 +43,12 @@ class Cloud:
     keyring: Keyring
     clock: Clock
     publisher: Publisher
+    cache: Cache
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.cache.close()
+        self.engine.dispose()
 
     def judge(self) -> Judge:
         """Return what sales are judged by: the policy's ceilings and the grant keys."""
@@ -78,4 +85,5 @@ def build_cloud(settings: CloudSettings, clock: Clock | None = None) -> Cloud:
     keyring = Keyring.load(settings.key_folder, now_ms=clock.now_ms())
     limits = Limits.of(settings.currency, one_way_limit_minor=settings.payment_offline_limit_minor)
     engine = make_engine(settings.effective_database_url)
-    return Cloud(settings, engine, keyring, clock, Publisher(keyring, _DenyList(), limits))
+    cache = Cache(settings.redis_url, clock=clock)
+    return Cloud(settings, engine, keyring, clock, Publisher(keyring, _DenyList(), limits), cache)

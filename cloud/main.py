@@ -34,7 +34,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     app.include_router(fleet_api.make_router(_fleet(cloud, token)))
     app.include_router(merchants_api.make_router(cloud.engine, cloud.clock, secrets.token_bytes, token))
     app.include_router(wallets_api.make_router(_wallets(cloud, token)))
-    app.include_router(reconciliation_api.make_router(cloud.engine, token))
+    app.include_router(reconciliation_api.make_router(cloud.engine, cloud.cache, token))
     return app
 
 

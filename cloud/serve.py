@@ -29,7 +29,7 @@ async def serve_cloud(settings: CloudSettings, *, port: int | None, with_worker:
             loops.append(run_worker(cloud))
         await _until_first_ends(loops)
     finally:
-        cloud.engine.dispose()
+        cloud.close()
 
 
 async def work_alone(settings: CloudSettings) -> None:
@@ -39,7 +39,7 @@ async def work_alone(settings: CloudSettings) -> None:
     try:
         await _until_first_ends([_wait(stop), run_worker(cloud)])
     finally:
-        cloud.engine.dispose()
+        cloud.close()
 
 
 def _until_signalled() -> asyncio.Event:

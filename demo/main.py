@@ -64,7 +64,9 @@ def run_demo(folder: Path, *, is_once: bool) -> int:
             console.print()
             console.print(closing_table(day, report))
             if not is_once:
-                _serve(world, day, console)
+                with contextlib.suppress(KeyboardInterrupt):
+                    _serve(world, day, console)
+                console.print("\nStopping.")
         return 0
     except (PromiseBrokenError, ServerError, AnswerError) as error:
         console.print(f"[bold red]✗ {escape(str(error))}[/]")

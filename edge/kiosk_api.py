@@ -43,6 +43,7 @@ _PAGE_FILES = {
     "/kiosk.css": ("kiosk.css", "text/css; charset=utf-8"),
     "/kiosk.js": ("kiosk.js", "text/javascript; charset=utf-8"),
     "/texts.js": ("texts.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 _PAGE_HEADERS = {
     "Content-Security-Policy": (

@@ -11,7 +11,7 @@ import secrets
 import signal
 import urllib.request
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,6 +216,8 @@ async def _pump(link: Link, uplink: Uplink, downlink: Downlink) -> None:
     async for event in link.events():
         match event:
             case Up():
+                with suppress(LinkError):
+                    await link.publish(topic(STATUS, uplink.terminal_id), b"online", qos=STATUS.qos, retain=True)
                 await uplink.link_came_up()
             case Down():
                 await uplink.link_went_down()

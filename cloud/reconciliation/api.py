@@ -8,14 +8,18 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from cloud.cache import MERCHANT_OF_TERMINAL, Cache
 from cloud.db import run_read
+from cloud.fleet import service as fleet_service
 from cloud.http_access import operator_check
 from cloud.ledger import audit
+from cloud.merchants import store as merchant_store
 from cloud.reconciliation.matching import Statement, TerminalStatement
 from cloud.reconciliation.service import Report, make_report
+from sync.ids import TerminalId
 
 
-def make_router(engine: Engine, operator_token: str | None) -> APIRouter:
+def make_router(engine: Engine, cache: Cache, operator_token: str | None) -> APIRouter:
     """Make the page and the operators' route with its figures."""
     router = APIRouter(tags=["reconciliation"])
 
@@ -36,7 +40,10 @@ def make_router(engine: Engine, operator_token: str | None) -> APIRouter:
             "approved_minor": report.statement.approved_minor,
             "unexplained_minor": report.statement.unexplained_minor,
             "ledger_findings": list(report.ledger_findings),
-            "terminals": [_terminal(terminal) for terminal in report.statement.terminals],
+            "terminals": [
+                _terminal(terminal) | {"merchant": _merchant_name(engine, cache, terminal.terminal_id)}
+                for terminal in report.statement.terminals
+            ],
             "unexplained": _unexplained(report.statement),
             "exceptions": [
                 {
@@ -55,6 +62,19 @@ def make_router(engine: Engine, operator_token: str | None) -> APIRouter:
         }
 
     return router
+
+
+def _merchant_name(engine: Engine, cache: Cache, terminal_id: bytes) -> str:
+    """Return the name of the terminal's merchant; names are asked for every two seconds by every open page."""
+
+    def read(session: Session) -> bytes:
+        terminal = fleet_service.find_terminal(session, TerminalId(terminal_id))
+        if terminal is None:
+            return b"unknown"
+        merchant = merchant_store.merchants_by_id(session, [terminal.merchant_id])[terminal.merchant_id]
+        return merchant.name.encode()
+
+    return cache.get_or_make(MERCHANT_OF_TERMINAL, terminal_id.hex(), lambda: run_read(engine, read)).decode()
 
 
 def _terminal(terminal: TerminalStatement) -> dict[str, Any]:

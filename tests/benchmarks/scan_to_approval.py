@@ -11,6 +11,7 @@ from pathlib import Path
 
 import zxingcpp
 
+from hardware.decoders import QR_ONLY
 from hardware.frame import Frame, Luminance, monotonic_ms
 from hardware.qr_reader import QrReader
 from hardware.simulated_counter import CounterScene
@@ -47,7 +48,7 @@ class BareParts:
 
     def run(self, frame: Luminance) -> None:
         """Decode, verify twice, commit."""
-        zxingcpp.read_barcodes(frame, formats=zxingcpp.BarcodeFormat.QRCode)
+        zxingcpp.read_barcodes(frame, formats=QR_ONLY)
         for _ in range(2):
             self._key.verify(self._signature, self._message)
         self._database.execute("BEGIN IMMEDIATE")

@@ -175,7 +175,7 @@ class CloudWorld:
         )
 
     def close(self) -> None:
-        self.engine.dispose()
+        self.cloud.close()
 
     def merchant(self, name: str) -> MerchantId:
         merchant = Merchant(MerchantId(secrets.token_bytes(8)), name, "food", "EUR", self.clock.now_ms())

@@ -16,7 +16,7 @@ import pytest
 
 from tests.powercut.cuts import Fault, cuts, find_fault, record
 from tests.powercut.disk import Disk
-from tests.powercut.trace import Flushed, FolderFlushed, Named, Wrote
+from tests.powercut.trace import Event, Flushed, FolderFlushed, Named, Wrote
 from tests.powercut.workload import plan
 
 CUTS = 300
@@ -48,10 +48,12 @@ async def test_the_same_power_cuts_lose_approvals_with_synchronous_normal(folder
 
 def test_the_simulated_medium_keeps_what_was_flushed_and_loses_keeps_or_tears_the_rest() -> None:
     disk, chance = Disk(), random.Random(SEED)
-    for event in (Named("a", 0), Wrote(0, 0, b"flushed"), Flushed(0)):
+    flushed: list[Event] = [Named("a", 0), Wrote(0, 0, b"flushed"), Flushed(0)]
+    for event in flushed:
         disk.apply(event)
     assert {tuple(disk.after_power_cut(chance)) for _ in range(100)} == {(), ("a",)}
-    for event in (FolderFlushed(), Wrote(0, 512, b"x" * 1024)):
+    pending: list[Event] = [FolderFlushed(), Wrote(0, 512, b"x" * 1024)]
+    for event in pending:
         disk.apply(event)
     left = {disk.after_power_cut(chance)["a"] for _ in range(500)}
     assert all(content.startswith(b"flushed") for content in left)

@@ -26,7 +26,32 @@ WORLD = SignedWorld()
 GOOD = examples(WORLD)
 P256_GOOD = examples(SignedWorld(algorithm=Algorithm.P256), algorithm=Algorithm.P256)
 
-MessageCase = tuple[str, Refusal | None, bytes, Example]
+# Values that are good alone and do not go together, or are not in order: by kind and field.
+NOT_TOGETHER: dict[SignedType, list[tuple[str, Refusal, str, cbor.Value]]] = {
+    SignedType.TRUST_SNAPSHOT: [
+        ("denied_out_of_order", Refusal.NON_CANONICAL, "denied", (b"bbbbbbbb", b"aaaaaaaa")),
+        ("denied_twice", Refusal.NON_CANONICAL, "denied", (b"aaaaaaaa", b"aaaaaaaa")),
+        ("too_many_role_keys", Refusal.OUT_OF_RANGE, "role_keys", (b"",) * 33),
+        ("role_key_too_long", Refusal.OUT_OF_RANGE, "role_keys", (bytes(161),)),
+    ],
+    SignedType.TRUST_DELTA: [
+        ("version_not_above_its_base", Refusal.OUT_OF_RANGE, "version", 1),
+        ("no_longer_denied_twice", Refusal.NON_CANONICAL, "no_longer_denied", (b"aaaaaaaa", b"aaaaaaaa")),
+    ],
+    SignedType.GRANT_RETURN: [
+        ("shown_out_of_order", Refusal.NON_CANONICAL, "shown", ((2, 1), (1, 1))),
+        ("shown_twice_with_two_ceilings", Refusal.NON_CANONICAL, "shown", ((1, 1), (1, 2))),
+        ("shown_beyond_the_last_counter", Refusal.OUT_OF_RANGE, "shown", ((3_631, 1),)),
+        ("shown_without_ceiling", Refusal.WRONG_SHAPE, "shown", ((1,),)),
+    ],
+    SignedType.RECORD: [
+        ("sale_with_detail", Refusal.WRONG_SHAPE, "detail", (1, 2)),
+        ("lost_without_detail", Refusal.WRONG_SHAPE, "kind", 3),
+        ("clock_set_without_detail", Refusal.WRONG_SHAPE, "kind", 4),
+        ("sums_of_three", Refusal.WRONG_SHAPE, "sums_before", (0, 0, 0)),
+        ("code_too_long", Refusal.OUT_OF_RANGE, "code", bytes(241)),
+    ],
+}
 
 
 def make(signed_type: SignedType) -> dict[str, Any]:
@@ -105,6 +130,11 @@ def _bad_payloads(example: Example) -> list[Case]:
         for what, refusal, value in _bad_values(field):
             encoded = forced_message(kind, key, [value if i == at else element for i, element in enumerate(wire)])
             cases.append(_bad(f"{field.name}_{what}", refusal, encoded, example))
+    names = [field.name for field in kind.layout.fields]
+    for name, refusal, field_name, value in NOT_TOGETHER.get(kind.signed_type, []):
+        changed = list(wire)
+        changed[names.index(field_name) + 1] = value
+        cases.append(_bad(name, refusal, forced_message(kind, key, changed), example))
     return cases
 
 

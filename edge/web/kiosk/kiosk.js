@@ -207,7 +207,7 @@ function open(screen) {
   page.screen = screen;
   if (screen === "history") page.historyOf = null;
   render();
-  if (screen !== "sale") byId(screen).querySelector("button").focus();
+  if (screen !== "sale") byId(screen).querySelector("button").focus({ focusVisible: false });
 }
 
 function goBack() {
@@ -292,6 +292,12 @@ function setText(id, text) {
   if (element.textContent !== text) element.textContent = text; // Or a live region would speak again and again.
 }
 
+function setMoney(id, money) {
+  const text = formatMoney(money);
+  setText(id, text);
+  byId(id).classList.toggle("is-long", text.length > 12);
+}
+
 function setIcon(id, name) {
   byId(id).setAttribute("href", `#icon-${name}`);
 }
@@ -311,8 +317,7 @@ function renderLost() {
   byId("lost").classList.toggle("is-beginning", !page.failing && !page.isLost);
 }
 
-function renderBar({ merchant, box }) {
-  setText("merchant", merchant);
+function renderBar({ box }) {
   setText("link-words", box.link === "online" ? TEXTS.online : TEXTS.offline);
   setIcon("link-icon", box.link === "online" ? "online" : "offline");
   setLevel(byId("link"), box.link === "online" ? "good" : "warning");
@@ -334,19 +339,25 @@ function renderNotice(findings) {
   setText("notice-more", others.length ? TEXTS.moreFindings(others.length) : "");
 }
 
-function renderPad({ currency, box }) {
-  setText("amount", formatMoney({ amount_minor: page.amountMinor, currency }));
-  const limit = formatMoney(box.one_payment);
-  const isOver = page.amountMinor > box.one_payment.amount_minor;
-  setText("limit", box.one_payment.amount_minor === 0 ? "" : isOver ? TEXTS.overLimit(limit) : TEXTS.limit(limit));
+function renderPad({ merchant, currency, box }) {
+  setText("merchant", TEXTS.amountFor(merchant));
+  setMoney("amount", { amount_minor: page.amountMinor, currency });
+  const isOver = box.one_payment.amount_minor === 0 || page.amountMinor > box.one_payment.amount_minor;
+  setText("limit", limitWords(box.one_payment, isOver));
   byId("limit").classList.toggle("is-over", isOver);
   setText("pad-error", page.padError);
   byId("start").disabled = page.isAsking || page.amountMinor === 0;
 }
 
-function renderSale({ sale, state, hint, time_left_ms: timeLeftMs }) {
-  setText("scanning-amount", formatMoney(sale));
-  setText("deciding-amount", formatMoney(sale));
+function limitWords(limit, isOver) {
+  if (limit.amount_minor === 0) return TEXTS.noLimit;
+  return (isOver ? TEXTS.overLimit : TEXTS.limit)(formatMoney(limit));
+}
+
+function renderSale({ merchant, sale, state, hint, time_left_ms: timeLeftMs }) {
+  setText("scanning-merchant", TEXTS.amountFor(merchant));
+  setMoney("scanning-amount", sale);
+  setMoney("deciding-amount", sale);
   if (state !== "scanning") return;
   setText("hint", hint ?? "");
   const leftMs = Math.max(0, timeLeftMs - (performance.now() - page.heardAtMs));
@@ -379,17 +390,16 @@ function outcomeOf(view) {
 
 function renderResult(view) {
   const outcome = outcomeOf(view);
-  const money = formatMoney(view.sale);
   byId("result").dataset.kind = outcome.kind;
   setIcon("result-icon", outcome.icon);
   setText("result-title", outcome.title);
-  setText("result-amount", money);
+  setMoney("result-amount", view.sale);
   setText("result-happened", outcome.happened);
   setText("result-to-do", outcome.toDo);
   byId("again").hidden = view.state === "approved" || view.state === "cancelled";
   byId("receipt").hidden = !view.has_receipt;
   if (view.has_receipt) setPicture("receipt-picture", view.sale.payment_id);
-  setText("announcement", `${outcome.title}. ${money}. ${outcome.happened} ${outcome.toDo}`.trim());
+  setText("announcement", `${outcome.title}. ${formatMoney(view.sale)}. ${outcome.happened} ${outcome.toDo}`.trim());
 }
 
 function setPicture(id, paymentId) {
@@ -400,7 +410,7 @@ function setPicture(id, paymentId) {
 
 function renderReceipt() {
   setPicture("receipt-large-picture", page.receipt.payment_id);
-  setText("receipt-large-amount", formatMoney(page.receipt));
+  setMoney("receipt-large-amount", page.receipt);
 }
 
 function renderHistory() {
@@ -505,10 +515,11 @@ function listen() {
     "send-now": sendNow,
     "open-history": () => open(page.screen === "history" ? "sale" : "history"),
     notice: () => open("box"),
+    link: () => open(page.screen === "box" ? "sale" : "box"),
     "history-back": goBack,
     "box-back": goBack,
     "receipt-back": goBack,
-    "receipt-picture": () => showReceipt(page.result.view.sale),
+    enlarge: () => showReceipt(page.result.view.sale),
   };
   for (const [id, action] of Object.entries(actions)) byId(id).addEventListener("click", action);
   document.addEventListener("keydown", onKey);

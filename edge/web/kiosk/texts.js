@@ -1,7 +1,6 @@
 // Every word of the display stands here. What the box itself says (refusals, findings, errors) comes with its answers.
 
 export const TEXTS = {
-  amount: "Amount",
   back: "Back",
   boxTitle: "How the box stands",
   cancel: "Cancel",
@@ -56,9 +55,11 @@ export const TEXTS = {
 
   level: { good: "good", warning: "attention", failing: "stop" },
 
+  amountFor: (merchant) => `Amount for ${merchant}`,
   moreFindings: (count) => `+${count} more`,
-  limit: (money) => `Offline at most ${money} in one payment.`,
-  overLimit: (money) => `Above ${money} this payment will be refused offline.`,
+  limit: (money) => `At most ${money} in one payment.`,
+  noLimit: "No payment can be taken now.",
+  overLimit: (money) => `Above ${money} the payment will be refused.`,
   queue: (count, money) => (count === 0 ? "nothing" : `${count} · ${money}`),
   roomFor: (money, time) => `${money} · ${time}`,
   salesOfToday: (count, money) => (count === 1 ? `1 sale · ${money}` : `${count} sales · ${money}`),
