@@ -16,7 +16,7 @@ from edge.outbox import Outbox
 from edge.outbox_types import AppendOutcome, Decline, OutboxEntry, OutboxState
 from edge.signer import Signer, Versions, entry_of
 from edge.states import NOT_A_PAYMENT_CODE, Result, ResultKind, Sale
-from edge.timekeeping import Reading
+from edge.timekeeping import Reading, must_record
 from edge.trust import Trust
 from sync.payment_code import CodeMode, PaymentCode, read_payment_code, verify_signatures
 from sync.receipt import receipt_to_text
@@ -106,12 +106,25 @@ class Authoriser:
     async def append_notice(self, kind: RecordKind, *, detail: tuple[int, ...], reading: Reading) -> SignedRecord:
         """Append a record that moves no money of its own, in turn with the sales."""
         async with self._one_at_a_time:
+            return await self._append_notice(kind, await self._outbox.state(), detail=detail, reading=reading)
+
+    async def set_clock(self, cloud_time_ms: int) -> None:
+        """Take signed cloud time in turn with the sales: a step that must be recorded is, before the next sale."""
+        async with self._one_at_a_time:
             chain = await self._outbox.state()
-            record = self._signer.sign_notice(
-                kind, chain=chain, versions=self._versions(), reading=reading, detail=detail
-            )
-            await self._outbox.append(entry_of(record, None))
-            return record
+            before = self._clock.set_by_cloud(cloud_time_ms, floor_ms=chain.clock_floor_ms)
+            after = self._clock.read()
+            if must_record(before_ms=before.now_ms, after_ms=cloud_time_ms):
+                _log.warning("clock_set before_ms=%d after_ms=%d", before.now_ms, after.now_ms)
+                detail = (before.now_ms, after.now_ms)
+                await self._append_notice(RecordKind.CLOCK_SET, chain, detail=detail, reading=after)
+
+    async def _append_notice(
+        self, kind: RecordKind, chain: OutboxState, *, detail: tuple[int, ...], reading: Reading
+    ) -> SignedRecord:
+        record = self._signer.sign_notice(kind, chain=chain, versions=self._versions(), reading=reading, detail=detail)
+        await self._outbox.append(entry_of(record, None))
+        return record
 
     async def _run(self, products: Authorisation) -> Refusal | None:
         code = read_code(products, self._trust)

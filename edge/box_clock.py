@@ -68,10 +68,14 @@ class BoxClock:
     def monotonic_ms(self) -> int:
         return self._hands.boot_clock_ms()
 
-    def set_by_cloud(self, cloud_time_ms: int) -> Reading:
-        """Take signed cloud time and return the reading from before, which may belong into the chain."""
+    def set_by_cloud(self, cloud_time_ms: int, *, floor_ms: int) -> Reading:
+        """Take signed cloud time and return the reading from before, which may belong into the chain.
+
+        ``floor_ms`` is the time of the newest own record, below which only a recorded step leads.
+        """
         before = self.read()
-        self._anchor = anchor_at_contact(Contact(cloud_time_ms, self._hands.boot_clock_ms()))
+        contact = Contact(cloud_time_ms, self._hands.boot_clock_ms())
+        self._anchor = anchor_at_contact(contact, own_ms=before.now_ms, floor_ms=floor_ms)
         return before
 
     def raise_floor(self, floor_ms: int) -> bool:

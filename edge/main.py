@@ -10,7 +10,7 @@ import logging
 import secrets
 import signal
 import urllib.request
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ from edge.states import State
 from edge.terminal import Scanner, Terminal
 from edge.timekeeping import Contact
 from edge.trust import Identity, Trust, load_root
-from edge.uplink import SendFailed, Uplink
+from edge.uplink import Publisher, SendFailed, Uplink
 from sync.errors import LinkError
 from sync.keys import SigningKey
 from sync.link import Down, Link, LinkSettings, Received, Up
@@ -106,28 +106,10 @@ async def run_box(settings: TerminalSettings, hands: Hands | None = None) -> Non
 
 
 async def _run_loops(box: Box, reader: QrReader, scanner: Scanner) -> None:
-    link = Link(_link_settings(box))
-    signer = Signer(box.signing_key, box.trust.identity.terminal.terminal_id)
+    link = Link(link_settings(box))
     watchers = Watchers()
-    authoriser = Authoriser(
-        outbox=box.outbox,
-        trust=box.trust,
-        signer=signer,
-        clock=box.clock,
-        draw=lambda: secrets.randbelow(SELECTION_DRAWS),
-        is_link_up=lambda: link.is_up,
-        free_bytes_min=box.settings.free_bytes_min,
-    )
-    uplink = Uplink(
-        outbox=box.outbox,
-        trust=box.trust,
-        clock=box.clock,
-        authoriser=authoriser,
-        signing_key=box.signing_key,
-        publisher=_LinkPublisher(link),
-        random_bytes=secrets.token_bytes,
-        on_change=watchers.changed,
-    )
+    authoriser = make_authoriser(box, is_link_up=lambda: link.is_up)
+    uplink = make_uplink(box, authoriser, LinkPublisher(link), on_change=watchers.changed)
 
     def changed(state: State) -> None:
         desk.remember(state)
@@ -164,9 +146,36 @@ async def _run_loops(box: Box, reader: QrReader, scanner: Scanner) -> None:
             serve_api(build_api(desk), box.settings),
             terminal.run(),
             uplink.run(),
-            _pump(link, uplink, downlink),
+            pump(link, uplink, downlink),
             _keep_house(box),
         )
+
+
+def make_authoriser(box: Box, *, is_link_up: Callable[[], bool]) -> Authoriser:
+    """Put the chain of one sale together on an opened box."""
+    return Authoriser(
+        outbox=box.outbox,
+        trust=box.trust,
+        signer=Signer(box.signing_key, box.trust.identity.terminal.terminal_id),
+        clock=box.clock,
+        draw=lambda: secrets.randbelow(SELECTION_DRAWS),
+        is_link_up=is_link_up,
+        free_bytes_min=box.settings.free_bytes_min,
+    )
+
+
+def make_uplink(box: Box, authoriser: Authoriser, publisher: Publisher, *, on_change: Callable[[], None]) -> Uplink:
+    """Put together what sends the box's chain."""
+    return Uplink(
+        outbox=box.outbox,
+        trust=box.trust,
+        clock=box.clock,
+        authoriser=authoriser,
+        signing_key=box.signing_key,
+        publisher=publisher,
+        random_bytes=secrets.token_bytes,
+        on_change=on_change,
+    )
 
 
 async def _until_stopped(serving: Coroutine[Any, Any, None], *loops: Coroutine[Any, Any, None]) -> None:
@@ -212,7 +221,8 @@ class _QuietServer(uvicorn.Server):
         yield
 
 
-async def _pump(link: Link, uplink: Uplink, downlink: Downlink) -> None:
+async def pump(link: Link, uplink: Uplink, downlink: Downlink) -> None:
+    """Hand what the link tells to the two ends of the engine, for ever."""
     async for event in link.events():
         match event:
             case Up():
@@ -235,7 +245,7 @@ async def _keep_house(box: Box) -> None:
             _log.info("outbox_pruned records=%d spent_marks=%d", removed.records, removed.spent_marks)
 
 
-class _LinkPublisher:
+class LinkPublisher:
     """The link as the uplink sees it: a message that was not taken is one failure, whatever the cause."""
 
     def __init__(self, link: Link) -> None:
@@ -248,7 +258,8 @@ class _LinkPublisher:
             raise SendFailed(str(error)) from error
 
 
-def _link_settings(box: Box) -> LinkSettings:
+def link_settings(box: Box) -> LinkSettings:
+    """Say where and as whom this box connects, and to what it listens."""
     settings, answer = box.settings, box.trust.identity.answer
     terminal_id = box.trust.identity.terminal.terminal_id
     return LinkSettings(

@@ -71,9 +71,15 @@ def anchor_at_start(start: Start) -> Anchor:
     return Anchor(time_ms, start.boot_clock_ms, False, None)
 
 
-def anchor_at_contact(contact: Contact) -> Anchor:
-    """Signed cloud time rules, even below the floor."""
-    return Anchor(contact.cloud_time_ms, contact.boot_clock_ms, True, contact.boot_clock_ms)
+def anchor_at_contact(contact: Contact, *, own_ms: int, floor_ms: int) -> Anchor:
+    """Signed cloud time rules, even below the floor where that is recorded; a smaller step back ends at the floor.
+
+    Each answer is a little old when it arrives. Without that end a sale could stand before the one it follows, and
+    the cloud would take it for forged.
+    """
+    is_recorded = must_record(before_ms=own_ms, after_ms=contact.cloud_time_ms)
+    time_ms = contact.cloud_time_ms if is_recorded else max(contact.cloud_time_ms, floor_ms)
+    return Anchor(time_ms, contact.boot_clock_ms, True, contact.boot_clock_ms)
 
 
 def read(anchor: Anchor, *, boot_clock_ms: int) -> Reading:

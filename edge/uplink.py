@@ -14,7 +14,6 @@ from edge.box_clock import BoxClock
 from edge.errors import OutboxCorruptError
 from edge.outbox import Outbox
 from edge.outbox_types import AcknowledgeOutcome, StoredRecord
-from edge.timekeeping import Reading, must_record
 from edge.trust import Trust
 from sync.acknowledgement import HELLO, NONCE_SIZE, Acknowledgement, Hello
 from sync.batch import encode_batch
@@ -55,6 +54,8 @@ from sync.uploader import Chance, start, step
 _log = logging.getLogger(__name__)
 
 EVENTS_MAX = 256
+LOST_LOOKED_THROUGH = 500
+"""A gap is met again soon or never: only the newest records are looked through for the one that names it."""
 
 
 class Publisher(Protocol):
@@ -280,6 +281,14 @@ class Uplink:
         return sound
 
     async def _append_lost(self, first: int, last: int) -> LostAppended:
+        """Append a ``lost`` record for exactly these numbers, or answer with the one that names them already."""
+        for row in await self._outbox.history(limit=LOST_LOOKED_THROUGH):
+            stored = await self._outbox.record(row.number) if row.kind == RecordKind.LOST else None
+            message = None if stored is None else RECORD.read(stored.signed_record)
+            if message is None or isinstance(message, Refusal):
+                continue
+            if message.content.detail[:2] == (first, last):
+                return LostAppended(first, last, message.content.number, message.hash)
         record = await self._authoriser.append_notice(
             RecordKind.LOST, detail=(first, last), reading=self._clock.read()
         )
@@ -298,16 +307,8 @@ class Uplink:
         self._on_change()
 
     async def _note_contact(self, cloud_time_ms: int) -> None:
-        before = self._clock.set_by_cloud(cloud_time_ms)
+        await self._authoriser.set_clock(cloud_time_ms)
         chain = await self._outbox.state()
         await self._mark(
             number=chain.acknowledged_number, head_hash=chain.acknowledged_hash, cloud_time_ms=cloud_time_ms
         )
-        if must_record(before_ms=before.now_ms, after_ms=cloud_time_ms):
-            await self._record_clock_set(before)
-
-    async def _record_clock_set(self, before: Reading) -> None:
-        after = self._clock.read()
-        _log.warning("clock_set before_ms=%d after_ms=%d", before.now_ms, after.now_ms)
-        detail = (before.now_ms, after.now_ms)
-        await self._authoriser.append_notice(RecordKind.CLOCK_SET, detail=detail, reading=after)

@@ -3,12 +3,13 @@
 The conclusions that stop a box from approving are drawn here, in one place (protocol §3).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from sync.acknowledgement import AckStatus, ChainState
-from sync.upload import AcknowledgementReceived, Effect, MarkAcknowledged, Quarantine, QuarantineReason
-from sync.upload_state import OwnChain, grown
+from sync.acknowledgement import Acknowledgement, AckStatus, ChainState
+from sync.upload import AcknowledgementReceived, Effect, IgnoredReason, MarkAcknowledged, Quarantine, QuarantineReason
+from sync.upload_state import OwnChain, Sent, grown
 
 
 class Standing(Enum):
@@ -19,6 +20,13 @@ class Standing(Enum):
     DIVERGED = auto()
     """The record it names is not ours, or cannot be told to be."""
     UNKNOWN_EPOCH = auto()
+
+
+def recognise(chain: OwnChain, outstanding: Sequence[Sent], ack: Acknowledgement) -> Sent | IgnoredReason:
+    """Return what ``ack`` answers, or why it is not believed."""
+    if (ack.terminal_id, ack.epoch) != (chain.terminal_id, chain.epoch):
+        return IgnoredReason.FOREIGN_CHAIN
+    return next((sent for sent in outstanding if sent.nonce == ack.nonce), IgnoredReason.UNKNOWN_NONCE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The uploader's states, and the small steps between them that need neither time nor chance."""
+"""The uploader's states, and the small steps between them that need no chance and send nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from sync.acknowledgement import ChainState
 from sync.batch import BATCH_RECORDS_MAX
 from sync.ids import TerminalId
-from sync.upload import LostAppended, OutboxRecord, QuarantineReason, RecordsAppended
+from sync.upload import LostAppended, OutboxRecord, QuarantineReason, RecordsAppended, UploaderSettings
 
 LATE_NONCES_MAX = 16
 LOST_RANGES_MAX = 64
@@ -183,3 +183,31 @@ def unbroken(records: Sequence[OutboxRecord]) -> tuple[OutboxRecord, ...]:
     """Return the records up to the first skipped number, at most a batch."""
     end = next((at for at, record in enumerate(records) if record.number != records[0].number + at), len(records))
     return tuple(records[: min(end, BATCH_RECORDS_MAX)])
+
+
+def must_wait_for_hole(state: Sending) -> bool:
+    """Say whether records before a hole are not confirmed yet.
+
+    Until they are, neither the LOST record nor anything behind the hole is sent: in a forked chain the cloud could
+    join what lies behind the hole to the other branch, and acknowledge numbers before it that it never got.
+    """
+    return state.has_hole and state.confirmed_number < state.next_number - 1
+
+
+def sped_up(state: Sending, *, settings: UploaderSettings) -> Sending:
+    """Return the state after the cloud took a batch whole: larger batches, and one more of them at a time."""
+    batch_records = min(settings.batch_records_max, state.pace.batch_records * 2)
+    pace = replace(state.pace, batch_records=batch_records, failures=0)
+    return replace(state, pace=pace, window=min(settings.window_batches_max, state.window + 1))
+
+
+def next_deadline(state: Sending, *, settings: UploaderSettings, now_ms: int) -> int:
+    """Return the monotonic time at which something is due if nothing happens before."""
+    deadlines = [sent.sent_at_ms + settings.answer_timeout_ms for sent in state.in_flight]
+    if state.lost_wanted is not None:
+        deadlines.append(state.lost_wanted.until_ms)
+    if state.loading is not None:
+        deadlines.append(state.loading.until_ms)
+    if state.hold_until_ms > now_ms:
+        deadlines.append(state.hold_until_ms)
+    return min(deadlines, default=state.contact_at_ms + settings.contact_every_ms)

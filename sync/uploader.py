@@ -34,7 +34,7 @@ from sync.upload import (
     UploaderSettings,
     WakeAt,
 )
-from sync.upload_belief import Belief, Standing, believe
+from sync.upload_belief import Belief, Standing, believe, recognise
 from sync.upload_state import (
     Greeting,
     Load,
@@ -50,6 +50,9 @@ from sync.upload_state import (
     grown,
     grown_by,
     is_in,
+    must_wait_for_hole,
+    next_deadline,
+    sped_up,
     unbroken,
     with_late,
     with_lost,
@@ -169,7 +172,7 @@ class _Turn:
             case Greeting():
                 at_ms = state.hello_at_ms
             case Sending():
-                at_ms = self._next_deadline(state)
+                at_ms = next_deadline(state, settings=self.settings, now_ms=self.now_ms)
             case _:
                 assert_never(state)
         self.effects.append(WakeAt(max(at_ms, self.now_ms)))
@@ -179,9 +182,9 @@ class _Turn:
     def _greet(self, chain: OwnChain, pace: Pace, *, at_ms: int) -> Greeting:
         return self._hello_if_due(Greeting(chain, pace, hello_at_ms=at_ms))
 
-    def _greet_after_setback(self, chain: OwnChain, pace: Pace) -> Greeting:
+    def _greet_after_setback(self, chain: OwnChain, pace: Pace, *, wait_ms: int = 0) -> Greeting:
         pace = replace(pace, failures=pace.failures + 1)
-        return self._greet(chain, pace, at_ms=self.now_ms + self._delay_ms(pace.failures))
+        return self._greet(chain, pace, at_ms=self.now_ms + wait_ms + self._delay_ms(pace.failures))
 
     def _hello_if_due(self, state: Greeting) -> Greeting:
         if self.now_ms < state.hello_at_ms:
@@ -215,7 +218,7 @@ class _Turn:
             return replace(state, chain=chain, pace=pace)
         match belief.standing:
             case Standing.UNKNOWN_EPOCH:
-                return self._greet_later(chain, pace)
+                return self._greet_after_setback(chain, pace, wait_ms=self.settings.hello_timeout_ms)
             case Standing.DIVERGED if sent.told is ChainState.SOUND:
                 # Once the cloud knows that we are not sound, it names a record of ours to go on from.
                 return self._greet(chain, pace, at_ms=self.now_ms)
@@ -227,14 +230,9 @@ class _Turn:
             case _:
                 assert_never(belief.standing)
 
-    def _greet_later(self, chain: OwnChain, pace: Pace) -> Greeting:
-        pace = replace(pace, failures=pace.failures + 1)
-        wait_ms = self.settings.hello_timeout_ms + self._delay_ms(pace.failures)
-        return self._greet(chain, pace, at_ms=self.now_ms + wait_ms)
-
     # --- Sending ---
 
-    def _begin_sending(self, chain: OwnChain, pace: Pace, *, confirmed_number: int, is_sweeping: bool = False) -> State:
+    def _begin_sending(self, chain: OwnChain, pace: Pace, *, confirmed_number: int) -> State:
         if chain.head_number <= confirmed_number:
             pace = replace(pace, failures=0)
         state = Sending(
@@ -256,13 +254,13 @@ class _Turn:
         if state.lost_record is not None:
             return self._load(state, state.lost_record, count_max=1, is_lost_record=True)
         state = replace(state, next_number=behind_lost(state.next_number, state.lost))
-        if state.next_number <= state.chain.head_number and not _must_wait_for_hole(state):
+        if state.next_number <= state.chain.head_number and not must_wait_for_hole(state):
             return self._load(state, state.next_number, count_max=state.pace.batch_records, is_lost_record=False)
         if state.in_flight:
             return state
         if min(state.confirmed_number, state.chain.acknowledged_number) < state.chain.head_number:
             # Everything was sent and answered, and yet not everything is acknowledged.
-            return self._greet_later(state.chain, state.pace)
+            return self._greet_after_setback(state.chain, state.pace, wait_ms=self.settings.hello_timeout_ms)
         if self.now_ms >= state.contact_at_ms + self.settings.contact_every_ms:
             return self._greet(state.chain, state.pace, at_ms=self.now_ms)
         return state
@@ -284,18 +282,17 @@ class _Turn:
             return self._fill(self._send(state, records[:1]) if first_there == load.from_number else state)
         if first_there > load.from_number:
             state = replace(state, has_hole=True)
-            if _must_wait_for_hole(state):
+            if must_wait_for_hole(state):
                 return self._fill(state)
             return self._want_lost(replace(state, next_number=first_there), load.from_number, first_there - 1)
         state = self._send(state, records)
         return self._fill(replace(state, next_number=records[-1].number + 1))
 
     def _send(self, state: Sending, records: Sequence[OutboxRecord]) -> Sending:
-        first, last = records[0], records[-1]
-        told = state.chain.chain_state
-        sent = Sent(self._nonce(), self.now_ms, first=first.number, last=last.number, told=told)
-        self.effects.append(SendBatch(sent.nonce, tuple(records)))
+        last = records[-1]
         chain = grown(state.chain, last.number, last.hash)
+        sent = Sent(self._nonce(), self.now_ms, records[0].number, last.number, told=chain.chain_state)
+        self.effects.append(SendBatch(sent.nonce, tuple(records)))
         return replace(state, chain=chain, in_flight=(*state.in_flight, sent))
 
     def _want_lost(self, state: Sending, first: int, last: int) -> Sending:
@@ -320,20 +317,20 @@ class _Turn:
         if sent is None:
             return state
         belief = self._believe(state.chain, event, sent)
-        chain = belief.chain
         is_late = sent not in state.in_flight
         state = replace(
             state,
-            chain=chain,
+            chain=belief.chain,
             pace=replace(state.pace, late=without(state.pace.late, sent)),
             in_flight=without(state.in_flight, sent),
             contact_at_ms=self.now_ms,
         )
+        pace = with_late(state.pace, state.in_flight)
         match belief.standing:
             case Standing.UNKNOWN_EPOCH:
-                return self._greet_later(chain, with_late(state.pace, state.in_flight))
+                return self._greet_after_setback(state.chain, pace, wait_ms=self.settings.hello_timeout_ms)
             case Standing.DIVERGED if sent.told is ChainState.SOUND:
-                return self._greet(chain, with_late(state.pace, state.in_flight), at_ms=self.now_ms)
+                return self._greet(state.chain, pace, at_ms=self.now_ms)
             case Standing.DIVERGED:
                 # The cloud could not place the batch on a branch of ours yet: it is kept, and more may help.
                 return self._fill(state)
@@ -353,7 +350,7 @@ class _Turn:
             in_flight=tuple(other for other in state.in_flight if other.last > number),
         )
         if number >= sent.last:
-            return self._fill(state if is_late else self._speed_up(state))
+            return self._fill(state if is_late else sped_up(state, settings=self.settings))
         missing = confirmed + 1
         is_coming = any(other.first <= missing <= other.last for other in state.in_flight)
         if is_late or is_coming or state.next_number <= missing or is_in(missing, state.lost):
@@ -362,11 +359,6 @@ class _Turn:
             # Either this answer was overtaken by a newer one, or the cloud fell back to a backup: only it knows.
             return self._greet_after_setback(state.chain, with_late(state.pace, state.in_flight))
         return self._fill(self._go_back(state, missing, was_sent=sent.first <= missing))
-
-    def _speed_up(self, state: Sending) -> Sending:
-        batch_records = min(self.settings.batch_records_max, state.pace.batch_records * 2)
-        pace = replace(state.pace, batch_records=batch_records, failures=0)
-        return replace(state, pace=pace, window=min(self.settings.window_batches_max, state.window + 1))
 
     def _go_back(self, state: Sending, missing: int, *, was_sent: bool) -> Sending:
         state = replace(state, has_hole=False, window=1)
@@ -380,28 +372,14 @@ class _Turn:
             return self._want_lost(state, missing, missing)
         return replace(state, next_number=missing, hold_until_ms=self.now_ms + self._delay_ms(times))
 
-    def _next_deadline(self, state: Sending) -> int:
-        deadlines = [sent.sent_at_ms + self.settings.answer_timeout_ms for sent in state.in_flight]
-        if state.lost_wanted is not None:
-            deadlines.append(state.lost_wanted.until_ms)
-        if state.loading is not None:
-            deadlines.append(state.loading.until_ms)
-        if state.hold_until_ms > self.now_ms:
-            deadlines.append(state.hold_until_ms)
-        return min(deadlines, default=state.contact_at_ms + self.settings.contact_every_ms)
-
     # --- Believing ---
 
     def _recognise(self, chain: OwnChain, outstanding: Sequence[Sent], ack: Acknowledgement) -> Sent | None:
-        """Return what ``ack`` answers and report the contact, or report why it is not believed."""
-        if (ack.terminal_id, ack.epoch) != (chain.terminal_id, chain.epoch):
-            self.effects.append(ReportIgnored(IgnoredReason.FOREIGN_CHAIN))
+        sent = recognise(chain, outstanding, ack)
+        if isinstance(sent, IgnoredReason):
+            self.effects.append(ReportIgnored(sent))
             return None
-        sent = next((sent for sent in outstanding if sent.nonce == ack.nonce), None)
-        if sent is None:
-            self.effects.append(ReportIgnored(IgnoredReason.UNKNOWN_NONCE))
-        else:
-            self.effects.append(ReportContact(ack.cloud_time_ms, sent.sent_at_ms))
+        self.effects.append(ReportContact(ack.cloud_time_ms, sent.sent_at_ms))
         return sent
 
     def _believe(self, chain: OwnChain, event: AcknowledgementReceived, sent: Sent) -> Belief:
@@ -421,12 +399,3 @@ class _Turn:
 
     def _delay_ms(self, failures: int) -> int:
         return self.settings.backoff.delay_ms(failures, jitter=self.chance.jitter)
-
-
-def _must_wait_for_hole(state: Sending) -> bool:
-    """Say whether records before a hole are not confirmed yet.
-
-    Until they are, neither the LOST record nor anything behind the hole is sent: in a forked chain the cloud could
-    join what lies behind the hole to the other branch, and acknowledge numbers before it that it never got.
-    """
-    return state.has_hole and state.confirmed_number < state.next_number - 1

@@ -92,7 +92,7 @@ class Page:
     async def screenshot(self, path: Path) -> None:
         """Write what is shown as a PNG file."""
         answer = await self._call("Page.captureScreenshot", format="png")
-        path.write_bytes(base64.b64decode(answer["data"]))
+        await asyncio.to_thread(path.write_bytes, base64.b64decode(answer["data"]))
 
     async def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         return await self._browser.call(method, parameters, self._session)

@@ -12,11 +12,12 @@ from pydantic import SecretStr
 
 from cloud.db import run_read, run_transaction, upgrade
 from cloud.fleet.enrolment import Broker, Enrolment
+from cloud.fleet.publishing import Limits
+from cloud.foundation import Cloud, build_cloud
 from cloud.ingest import chain_store
 from cloud.ingest.service import Incoming, Reply, take_batches, take_hello
 from cloud.ledger.entries import AccountKind, AccountRef
 from cloud.ledger.service import read_balances
-from cloud.foundation import Cloud, build_cloud
 from cloud.merchants import service as merchant_service
 from cloud.merchants.store import Merchant, Site
 from cloud.reconciliation.service import Report, make_report
@@ -157,16 +158,33 @@ class FakeBox:
 
 
 class CloudWorld:
-    """The cloud with one merchant and one site; more are made by the test."""
+    """The cloud with one merchant and one site; more are made by the test.
 
-    def __init__(self, folder: Path, database_url: str | None = None) -> None:
-        self.clock = HandClock()
+    ``limits`` are fields of the policy that differ from the defaults.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str | None = None,
+        *,
+        clock: HandClock | None = None,
+        limits: dict[str, int] | None = None,
+        redis_url: str | None = None,
+    ) -> None:
+        self.clock = clock or HandClock()
         make_keyring(folder / "keys", now_ms=self.clock.now_ms())
         settings = CloudSettings(
-            data_folder=folder, database_url=database_url, operator_token=SecretStr(OPERATOR_TOKEN)
+            data_folder=folder,
+            database_url=database_url,
+            redis_url=redis_url,
+            operator_token=SecretStr(OPERATOR_TOKEN),
         )
         upgrade(settings.effective_database_url)
         self.cloud: Cloud = build_cloud(settings, self.clock)
+        if limits is not None:
+            publisher = replace(self.cloud.publisher, limits=Limits.of("EUR", **limits))
+            self.cloud = replace(self.cloud, publisher=publisher)
         self.engine = self.cloud.engine
         self._people = 0
         self.merchant_id = self.merchant("Corner shop")
@@ -182,18 +200,28 @@ class CloudWorld:
         run_transaction(self.engine, lambda session: merchant_service.register_merchant(session, merchant))
         return merchant.merchant_id
 
-    def box(self, *, merchant_id: MerchantId | None = None) -> FakeBox:
-        """Enrol a new box through the real enrolment."""
+    def enrolment_code(self, *, merchant_id: MerchantId | None = None) -> str:
+        """Make a code for a new box in a new site of the merchant."""
         owner = merchant_id or self.merchant_id
         site = Site(SiteId(secrets.token_bytes(8)), owner, "Main street", self.clock.now_ms())
-        board = NewBox(hardware_serial=f"board-{secrets.token_hex(4)}")
         now_ms = self.clock.now_ms()
 
-        def work(session: Any) -> bytes:
+        def work(session: Any) -> str:
             merchant_service.add_site(session, site)
             code, _ = self.enrolment.create_code(
                 session, merchant_id=owner, site_id=site.site_id, name="Corner shop", now_ms=now_ms
             )
+            return code
+
+        return run_transaction(self.engine, work)
+
+    def box(self, *, merchant_id: MerchantId | None = None) -> FakeBox:
+        """Enrol a new box through the real enrolment."""
+        code = self.enrolment_code(merchant_id=merchant_id)
+        board = NewBox(hardware_serial=f"board-{secrets.token_hex(4)}")
+        now_ms = self.clock.now_ms()
+
+        def work(session: Any) -> bytes:
             answer = self.enrolment.enrol(session, board.request(code), now_ms=now_ms)
             assert isinstance(answer, bytes), answer
             return answer

@@ -18,7 +18,8 @@ from sync.qr_text import QrPrefix, to_text
 from sync.refusals import Refusal
 from tests.fakes.signed_world import NOW_S
 from tests.fuzz.base_codes import REQUEST_HASH, BaseCodes, base_codes
-from tests.fuzz.mutations import MUTATIONS, Draw
+from tests.fuzz.draw import Draw
+from tests.fuzz.mutations import MUTATIONS
 from tests.fuzz.stranger import Stranger
 
 AGE_S, AHEAD_S = 60, 30

@@ -4,6 +4,7 @@
 """
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ SHARDS = 8
 CODES = count(reduced=200_000, full=1_000_000)
 SEED = os.environ.get("TILLBOX_FUZZ_SEED", "every day")
 REACHED_SHARE_MIN = 0.10
+DISTRIBUTIONS = Path(__file__).resolve().parents[2] / "build" / "mutated_codes"
 
 NEVER_BY_A_CODE = {
     Refusal.SIGNATURE_INVALID,
@@ -55,8 +57,12 @@ def test_every_base_code_is_genuine_before_it_is_mutated() -> None:
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_no_mutated_code_is_accepted_and_none_raises(shard: int, capsys: pytest.CaptureFixture[str]) -> None:
     tally = Runner(f"{SEED}/{shard}").run(CODES // SHARDS)
+    distribution = "\n".join(tally.lines()) + "\n"
     with capsys.disabled():
-        print("\n" + "\n".join(tally.lines()))
+        print("\n" + distribution)
+    # Where the runner spreads items over processes, what they print is lost.
+    DISTRIBUTIONS.mkdir(parents=True, exist_ok=True)
+    (DISTRIBUTIONS / f"shard_{shard}.txt").write_text(distribution, encoding="utf-8")
     assert tally.judged == CODES // SHARDS
     assert tally.reached_signature >= REACHED_SHARE_MIN * tally.judged
     assert set(tally.refusals) == OF_A_CODE

@@ -101,14 +101,27 @@ def test_a_contact_that_lies_ahead_of_the_boot_clock_belongs_to_another_boot() -
 def test_a_day_after_contact_the_clock_is_kept_and_no_longer_synced(
     since_contact_ms: int, confidence: ClockConfidence
 ) -> None:
-    anchor = anchor_at_contact(Contact(NOW_MS, BOOT_MS))
+    anchor = anchor_at_contact(Contact(NOW_MS, BOOT_MS), own_ms=NOW_MS, floor_ms=NOW_MS)
     assert read(anchor, boot_clock_ms=BOOT_MS + since_contact_ms) == Reading(NOW_MS + since_contact_ms, confidence)
 
 
-@pytest.mark.parametrize("cloud_time_ms", [FLOOR_MS - 48 * HOUR_MS, FLOOR_MS, YEAR_2100_MS])
-def test_signed_cloud_time_is_taken_even_below_the_floor(cloud_time_ms: int) -> None:
-    anchor = anchor_at_contact(Contact(cloud_time_ms, BOOT_MS))
-    assert read(anchor, boot_clock_ms=BOOT_MS) == Reading(cloud_time_ms, ClockConfidence.SYNCED)
+@pytest.mark.parametrize(
+    "cloud_time_ms, now_ms",
+    [
+        (FLOOR_MS - 48 * HOUR_MS, FLOOR_MS - 48 * HOUR_MS),
+        (FLOOR_MS - CLOCK_SET_MS_MIN, FLOOR_MS - CLOCK_SET_MS_MIN),
+        (FLOOR_MS + 1_000 - CLOCK_SET_MS_MIN, FLOOR_MS),
+        (FLOOR_MS - 1, FLOOR_MS),
+        (FLOOR_MS, FLOOR_MS),
+        (FLOOR_MS + 1, FLOOR_MS + 1),
+        (YEAR_2100_MS, YEAR_2100_MS),
+    ],
+)
+def test_signed_cloud_time_leads_below_the_newest_record_only_by_a_step_that_is_recorded(
+    cloud_time_ms: int, now_ms: int
+) -> None:
+    anchor = anchor_at_contact(Contact(cloud_time_ms, BOOT_MS), own_ms=FLOOR_MS + 1_000, floor_ms=FLOOR_MS)
+    assert read(anchor, boot_clock_ms=BOOT_MS) == Reading(now_ms, ClockConfidence.SYNCED)
 
 
 def test_a_floor_clock_stays_one_however_long_the_board_runs() -> None:

@@ -72,3 +72,16 @@ def test_the_stranger_knows_nothing_of_ours() -> None:
     assert not [
         line for line in imported if line.split()[1].split(".")[0] in ("sync", "edge", "cloud", "tests", "base45")
     ]
+
+
+def test_every_time_on_the_wire_says_its_unit_and_codes_carry_seconds() -> None:
+    shown_as_code = {
+        SignedType.GRANT,
+        SignedType.PAYMENT_REQUEST,
+        SignedType.APPROVAL,
+        SignedType.TERMINAL_CERTIFICATE,
+    }
+    for kind, message in ALL_KINDS.items():
+        for field in message.layout.fields:
+            assert not field.name.endswith(("_at", "_time", "issued", "expires", "not_before", "not_after"))
+            assert not (field.name.endswith("_ms") and kind in shown_as_code), (kind, field.name)
