@@ -75,7 +75,7 @@ _WORDS = {
     LinkFault.BROKER_NOT_TRUSTED: "the broker's certificate is not the fleet's; check address and clock",
     LinkFault.OWN_CERTIFICATE_REFUSED: "the broker does not accept our certificate; it must be renewed",
     LinkFault.TLS_FAILED: "the broker and this machine cannot agree on TLS 1.3",
-    LinkFault.CLOSED_UNANSWERED: "the broker closed the connection without an answer; it may not accept our certificate",
+    LinkFault.CLOSED_UNANSWERED: "the broker closed the connection unanswered; it may not accept our certificate",
     LinkFault.CONNECTION_REFUSED: "the broker refused the connection",
     LinkFault.SUBSCRIPTION_REFUSED: "the broker does not let us subscribe; its access list is wrong",
     LinkFault.TAKEN_OVER: "another client has connected with this identity",

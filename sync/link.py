@@ -1,4 +1,4 @@
-"""The link: MQTT v5 over TLS 1.3 with a client certificate, the only I/O in ``sync``.
+"""The link: MQTT v5 over TLS 1.3 with a client certificate; with ``link_connection.py`` the only I/O in ``sync``.
 
 The broker is a pipe. So each connection gets a fresh client and nothing is queued between two of them: what must not
 be lost waits in the outbox, and the engine sends again what the cloud has not acknowledged. A message is taken off
@@ -7,72 +7,28 @@ the broker only when whoever got it says so (after the commit), and the broker h
 A box opens a clean session that ends with the connection (``session_expiry_s`` 0), because it begins each connection
 by asking where the cloud stands. A worker lets the broker keep its session for a while, so that what it had not
 acknowledged comes again when it is back.
-
-Paho is driven by the event loop, not by its thread: one thread fewer to share state with, a socket number above 1 023
-does not hang it, and what connecting fails with is at hand as an exception.
 """
 
 import asyncio
 import logging
 import random
-import socket
-import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
-import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
+from sync.errors import LinkAwayError, LinkFault
+from sync.link_connection import RECEIVE_MAX, Connection, DisconnectedError, LinkSettings, Received, tls_context
 
-from sync.backoff import Backoff
-from sync.errors import LinkAwayError, LinkFault, LinkSetupError, PublishRefusedError
+__all__ = ["Down", "Link", "LinkEvent", "LinkSettings", "Received", "Up"]
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
-CONNECT_TIMEOUT_S = 5.0
-"""For reaching the broker, and again for each answer of the handshake."""
-PUBLISH_TIMEOUT_S = 20.0
-RECEIVE_MAX = 200
-"""Messages of QoS 1 that the broker may have open with us: the bound of everything queued here."""
-PUBLISH_WINDOW_MAX = 100
-"""Messages that we have open with the broker, or fewer if it asks for fewer."""
+EVENTS_MAX = 2 * RECEIVE_MAX
+"""Events that may wait here. Above it messages of QoS 0 are dropped and counted; the others are bounded before."""
 STABLE_S = 10.0
 """A connection that lasted so long ends a series of failures; one that is thrown out at once does not."""
-
-SESSION_TAKEN_OVER = 142
-PACKET_TOO_LARGE = 149
-"""MQTT v5 reason codes (§2.4)."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinkSettings:
-    """Where and as whom to connect.
-
-    ``client_id`` is the certificate's name, so that the broker sees the same client under one identity only. Without
-    a certificate only a broker that asks for none lets us in. ``subscriptions`` are (filter, QoS) and MAY be shared
-    (``$share/…``). ``will`` is (topic, payload), published retained by the broker when the link dies. A dead link is
-    noticed within twice ``keepalive_s``.
-    """
-
-    host: str
-    port: int
-    ca_file: Path
-    certificate_file: Path | None
-    key_file: Path | None
-    client_id: str
-    subscriptions: Sequence[tuple[str, int]] = ()
-    keepalive_s: int = 5
-    session_expiry_s: int = 0
-    will: tuple[str, bytes] | None = None
-    backoff: Backoff = field(default_factory=lambda: Backoff(first_ms=500, most_ms=30_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +44,6 @@ class Down:
     fault: LinkFault = LinkFault.CONNECTION_LOST
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """One message; ``acknowledge`` takes it off the broker, and does nothing after its connection is gone."""
-
-    topic: str
-    payload: bytes
-    _connection: "_Connection"
-    _mid: int
-    _qos: int
-
-    def acknowledge(self) -> None:
-        if self._qos:
-            self._connection.acknowledge(self._mid)
-
-
 LinkEvent = Up | Down | Received
 
 
@@ -111,12 +52,13 @@ class Link:
 
     def __init__(self, settings: LinkSettings) -> None:
         self._settings = settings
-        self._tls = _tls_context(settings)
+        self._tls = tls_context(settings)
         self._events: deque[LinkEvent] = deque()
         self._has_moved = asyncio.Event()
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._keeping: asyncio.Task[None] | None = None
         self.takeover_count = 0
+        self.dropped_count = 0
         self.problem = "not connected yet"
 
     @property
@@ -159,6 +101,9 @@ class Link:
         await self._connection.publish(topic, payload, qos=qos, retain=retain)
 
     def _tell(self, event: LinkEvent) -> None:
+        if isinstance(event, Received) and not event.is_certain and len(self._events) >= EVENTS_MAX:
+            self.dropped_count += 1
+            return
         self._events.append(event)
         self._has_moved.set()
 
@@ -166,15 +111,15 @@ class Link:
         loop, failures = asyncio.get_running_loop(), 0
         while True:
             await self._room()
-            connection = _Connection(self._settings, self._tls, self._tell)
+            connection = Connection(self._settings, self._tls, self._tell)
             opened_s = None
             try:
                 await connection.open()
                 self._connection, self.problem, opened_s = connection, "", loop.time()
                 self._tell(Up())
                 connection.deliver()
-                await connection.lost
-            except _DisconnectedError as error:
+                await connection.lost()
+            except DisconnectedError as error:
                 down = Down(str(error), error.fault)
             finally:
                 self._connection = None
@@ -196,304 +141,3 @@ class Link:
         while len(self._events) > RECEIVE_MAX:
             self._has_moved.clear()
             await self._has_moved.wait()
-
-
-class _DisconnectedError(Exception):
-    """There is no connection, or none any more; the text says why."""
-
-    def __init__(self, fault: LinkFault, detail: str = "") -> None:
-        super().__init__(fault.in_words(detail))
-        self.fault = fault
-
-
-class _Connection:
-    """One connection, from connecting to its end; ``lost`` fails with ``_DisconnectedError`` when it ends."""
-
-    def __init__(self, settings: LinkSettings, tls: ssl.SSLContext, tell: Callable[[LinkEvent], None]) -> None:
-        self._settings = settings
-        self._tell = tell
-        self._loop = asyncio.get_running_loop()
-        self.lost: asyncio.Future[None] = self._loop.create_future()
-        self._connected: asyncio.Future[tuple[ReasonCode, Properties]] = self._loop.create_future()
-        self._subscribed: asyncio.Future[list[ReasonCode]] = self._loop.create_future()
-        self._publishing: dict[int, asyncio.Future[ReasonCode]] = {}
-        self._window = asyncio.Semaphore(PUBLISH_WINDOW_MAX)
-        self._packet_size_max = 0
-        self._early: list[Received] | None = []
-        self._unacknowledged: deque[int] = deque()
-        self._acknowledged: set[int] = set()
-        self._socket: _LinkSocket | None = None
-        self._ticking: asyncio.TimerHandle | None = None
-        self._is_closed = False
-        self._client = _make_client(settings, tls)
-
-    async def open(self) -> None:
-        """Connect and subscribe; raises ``_DisconnectedError``."""
-        try:
-            await asyncio.to_thread(self._connect)
-        except (OSError, ValueError) as error:
-            raise _refusal(error) from error
-        self._attach()
-        reason, properties = await self._answer(self._connected)
-        if reason.is_failure:
-            raise _DisconnectedError(LinkFault.CONNECTION_REFUSED, str(reason))
-        self._packet_size_max = getattr(properties, "MaximumPacketSize", 0)
-        self._window = asyncio.Semaphore(min(PUBLISH_WINDOW_MAX, getattr(properties, "ReceiveMaximum", 65_535)))
-        if self._settings.subscriptions:
-            filters = [(name, SubscribeOptions(qos=qos)) for name, qos in self._settings.subscriptions]
-            self._client.subscribe(filters)
-            if any(granted.is_failure for granted in await self._answer(self._subscribed)):
-                raise _DisconnectedError(LinkFault.SUBSCRIPTION_REFUSED)
-
-    def deliver(self) -> None:
-        """Hand over what came before the subscriptions stood, and from now on everything at once."""
-        early, self._early = self._early or [], None
-        for received in early:
-            self._tell(received)
-
-    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
-        if self._packet_size_max and len(topic) + len(payload) + 16 > self._packet_size_max:
-            words = f"The message of {len(payload)} bytes is larger than the broker takes."
-            raise PublishRefusedError(words, reason_code=PACKET_TOO_LARGE)
-        try:
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                await self._window.acquire()
-                reason = await self._publish(topic, payload, qos=qos, retain=retain)
-        except TimeoutError as error:
-            raise LinkAwayError("The broker did not take the message in time.") from error
-        if reason.is_failure:
-            raise PublishRefusedError(f"The broker refused the message ({reason}).", reason_code=reason.value)
-
-    async def _publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> ReasonCode:
-        info = None if self._is_closed else self._client.publish(topic, payload, qos=qos, retain=retain)
-        if info is None or info.rc != mqtt.MQTT_ERR_SUCCESS:
-            # The place goes to the next who waits, so that all of them learn it.
-            self._window.release()
-            raise LinkAwayError("The link went away while sending.")
-        # Who stops waiting leaves its place in the window taken until the broker answers.
-        taken = self._publishing[info.mid] = self._loop.create_future()
-        return await taken
-
-    def acknowledge(self, mid: int) -> None:
-        """Acknowledge in the order of arrival, as MQTT asks (v5 §4.6): one that is ahead waits for those before it."""
-        self._acknowledged.add(mid)
-        while self._unacknowledged and self._unacknowledged[0] in self._acknowledged:
-            first = self._unacknowledged.popleft()
-            self._acknowledged.discard(first)
-            if not self._is_closed:
-                self._client.ack(first, 1)
-
-    async def close(self) -> None:
-        """Say good-bye if that is still possible, and give every resource back."""
-        if not self._is_closed and self._connected.done():
-            self._client.disconnect()
-            self._client.loop_write()
-        self._end(_DisconnectedError(LinkFault.CONNECTION_LOST))
-        for waiting in (self.lost, self._connected, self._subscribed):
-            if waiting.done() and not waiting.cancelled():
-                waiting.exception()
-            waiting.cancel()
-
-    def _connect(self) -> None:
-        """Connect in a thread of its own, since looking up the name and the TLS handshake block."""
-        settings, properties = self._settings, Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.ReceiveMaximum = RECEIVE_MAX
-        if settings.session_expiry_s:
-            properties.SessionExpiryInterval = settings.session_expiry_s
-        self._client.connect(
-            settings.host,
-            settings.port,
-            keepalive=settings.keepalive_s,
-            clean_start=not settings.session_expiry_s,
-            properties=properties,
-        )
-        if self._is_closed and (connected := self._client.socket()) is not None:
-            connected.close()
-
-    def _attach(self) -> None:
-        """Let the event loop drive the client from here on."""
-        client, connected = self._client, self._client.socket()
-        if not isinstance(connected, _LinkSocket):
-            raise _DisconnectedError(LinkFault.CLOSED_UNANSWERED)
-        self._socket = connected
-        client.on_connect = lambda _c, _u, _f, reason, properties: _settle(self._connected, (reason, properties))
-        client.on_subscribe = lambda _c, _u, _mid, reasons, _p: _settle(self._subscribed, reasons)
-        client.on_publish = lambda _c, _u, mid, reason, _p: self._was_published(mid, reason)
-        client.on_message = lambda _c, _u, message: self._was_received(message)
-        client.on_disconnect = self._was_lost
-        client.on_socket_close = lambda _c, _u, _socket: self._leave_loop()
-        client.on_socket_register_write = lambda _c, _u, _socket: self._want_to_write()
-        client.on_socket_unregister_write = lambda _c, _u, _socket: self._stop_writing()
-        self._loop.add_reader(connected, self._run, self._read)
-        if client.want_write():
-            self._want_to_write()
-        self._tick()
-
-    def _want_to_write(self) -> None:
-        if self._socket is not None:
-            self._loop.add_writer(self._socket, self._run, self._client.loop_write)
-
-    def _stop_writing(self) -> None:
-        if self._socket is not None:
-            self._loop.remove_writer(self._socket)
-
-    def _leave_loop(self) -> None:
-        if self._socket is not None:
-            self._loop.remove_reader(self._socket)
-            self._loop.remove_writer(self._socket)
-            self._socket = None
-
-    def _read(self) -> None:
-        # What TLS has already decrypted is not announced by the socket a second time.
-        while self._client.loop_read() == mqtt.MQTT_ERR_SUCCESS:
-            if self._socket is None or not self._socket.pending():
-                return
-
-    def _tick(self) -> None:
-        self._ticking = self._loop.call_later(min(1.0, self._settings.keepalive_s / 4), self._tick)
-        self._run(self._client.loop_misc)
-
-    def _run(self, work: Callable[[], object]) -> None:
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001 - outermost frame: paho raises almost anything on malformed packets.
-            _log.warning("link_protocol_broken error=%r", error)
-            self._end(_DisconnectedError(LinkFault.PROTOCOL_BROKEN))
-
-    async def _answer(self, waiting: "asyncio.Future[T]") -> T:
-        await asyncio.wait({waiting, self.lost}, timeout=CONNECT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        if waiting.done():
-            return waiting.result()
-        if self.lost.done():
-            self.lost.result()
-        raise _DisconnectedError(LinkFault.NO_ANSWER)
-
-    def _was_published(self, mid: int, reason: ReasonCode) -> None:
-        self._window.release()
-        future = self._publishing.pop(mid, None)
-        if future is not None:
-            _settle(future, reason)
-
-    def _was_received(self, message: mqtt.MQTTMessage) -> None:
-        if len(self._unacknowledged) >= RECEIVE_MAX:
-            self._end(_DisconnectedError(LinkFault.PROTOCOL_BROKEN, "more messages than it may send"))
-            return
-        if message.qos:
-            self._unacknowledged.append(message.mid)
-        received = Received(message.topic, bytes(message.payload), self, message.mid, message.qos)
-        if self._early is not None:
-            self._early.append(received)
-        else:
-            self._tell(received)
-
-    def _was_lost(
-        self, _client: mqtt.Client, _data: object, flags: mqtt.DisconnectFlags, reason: ReasonCode, _properties: object
-    ) -> None:
-        if flags.is_disconnect_packet_from_server:
-            is_takeover = reason.value == SESSION_TAKEN_OVER
-            fault, detail = (LinkFault.TAKEN_OVER, "") if is_takeover else (LinkFault.CLOSED_BY_BROKER, str(reason))
-        elif self._connected.done():
-            fault, detail = LinkFault.CONNECTION_LOST, ""
-        else:
-            # In TLS 1.3 the broker's word on our certificate comes after the handshake, when we read its answer.
-            alert = "" if self._broker_socket is None else self._broker_socket.alert
-            fault, detail = (LinkFault.OWN_CERTIFICATE_REFUSED, alert) if alert else (LinkFault.CLOSED_UNANSWERED, "")
-        self._end(_DisconnectedError(fault, detail))
-
-    def _end(self, error: _DisconnectedError) -> None:
-        """End the connection, once: everybody who waits for it learns that it is gone."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        if self._ticking is not None:
-            self._ticking.cancel()
-        if not self.lost.done():
-            self.lost.set_exception(error)
-        for future in self._publishing.values():
-            if not future.done():
-                future.set_exception(LinkAwayError("The link went away while sending."))
-        self._publishing.clear()
-        self._window.release()
-        self._leave_loop()
-        if (connected := self._client.socket()) is not None:
-            connected.close()
-
-
-class _LinkSocket(ssl.SSLSocket):
-    """A TLS socket that does what paho leaves out: closes after a failed handshake, and keeps why reading failed."""
-
-    alert = ""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
-
-    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        try:
-            return super().recv(buflen, flags)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except ssl.SSLError as error:
-            self.alert = _spoken(error)
-            raise
-
-
-def _make_client(settings: LinkSettings, tls: ssl.SSLContext) -> mqtt.Client:
-    client = mqtt.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=settings.client_id,
-        protocol=mqtt.MQTTv5,
-        reconnect_on_failure=False,
-        manual_ack=True,
-    )
-    client.tls_set_context(tls)
-    client.connect_timeout = CONNECT_TIMEOUT_S
-    # How much is under way is bounded here, where whoever publishes can wait for it.
-    client.max_inflight_messages = 0
-    if settings.will is not None:
-        topic, payload = settings.will
-        client.will_set(topic, payload, qos=1, retain=True)
-    return client
-
-
-def _tls_context(settings: LinkSettings) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.sslsocket_class = _LinkSocket
-    try:
-        context.load_verify_locations(settings.ca_file)
-        if settings.certificate_file is not None:
-            context.load_cert_chain(settings.certificate_file, settings.key_file)
-    except OSError as error:
-        raise LinkSetupError("The link's certificate, key or CA file is missing or cannot be used.") from error
-    return context
-
-
-def _refusal(error: Exception) -> _DisconnectedError:
-    match error:
-        case ssl.SSLCertVerificationError():
-            return _DisconnectedError(LinkFault.BROKER_NOT_TRUSTED, error.verify_message)
-        case ssl.SSLEOFError() | ConnectionResetError():
-            return _DisconnectedError(LinkFault.CLOSED_UNANSWERED)
-        case ssl.SSLError():
-            return _DisconnectedError(LinkFault.TLS_FAILED, _spoken(error))
-        case socket.gaierror() | UnicodeError():
-            return _DisconnectedError(LinkFault.NAME_NOT_FOUND)
-        case ConnectionRefusedError():
-            return _DisconnectedError(LinkFault.NOTHING_LISTENS)
-        case TimeoutError():
-            return _DisconnectedError(LinkFault.NO_ANSWER)
-        case _:
-            return _DisconnectedError(LinkFault.NETWORK_NOT_REACHED, str(error))
-
-
-def _spoken(error: ssl.SSLError) -> str:
-    return (error.reason or "unknown").lower().replace("_", " ")
-
-
-def _settle(future: "asyncio.Future[T]", value: T) -> None:
-    if not future.done():
-        future.set_result(value)

@@ -25,6 +25,7 @@ def test_the_key_table_names_the_keys_of_the_seed() -> None:
     assert [(key.name("x"), key.ttl_s) for key in KEYS] == [
         ("payment:session:x", 300),
         ("payment:merchant:cache:x", 3600),
+        ("payment:merchant:cache:terminal:x", 3600),
         ("payment:stats:daily:x", 604_800),
     ]
     assert all(key.meaning for key in KEYS)
