@@ -52,14 +52,8 @@ class Cloud:
 
     def judge(self) -> Judge:
         """Return what sales are judged by: the policy's ceilings and the grant keys."""
-        policy = self.publisher.limits.content
-        rules = Rules(
-            one_way_limit_minor=policy.one_way_limit_minor,
-            two_way_limit_minor=policy.two_way_limit_minor,
-            code_age_s_max=policy.code_age_s_max,
-            code_ahead_s_max=policy.code_ahead_s_max,
-        )
         issuers = self.keyring.issuers()
+        rules = Rules.of(self.publisher.limits.content)
         return Judge(rules, lambda key_id, at_ms: issuers.find(RoleUse.GRANT, key_id, at_ms=at_ms))
 
     def sign_grant(self, terms: GrantTerms) -> bytes:

@@ -94,9 +94,10 @@ def load_pyzbar(import_library: Callable[[], PyzbarLibrary] = import_pyzbar) -> 
     """Give the decoder that reads with zbar. Raises ``DecoderMissing`` where pyzbar or libzbar is not there."""
     try:
         pyzbar = import_library()
-    except ImportError as error:
+    except (ImportError, OSError) as error:
+        # A damaged libzbar is an OSError of the loader; its words name a path that helps nobody at the counter.
         raise DecoderMissing(
-            f"The second QR decoder is missing ({error}); reading goes on with zxing-cpp alone.",
+            "The second QR decoder is missing; reading goes on with zxing-cpp alone.",
             what_to_do="Install it: apt install libzbar0, and pip install pyzbar.",
         ) from error
 

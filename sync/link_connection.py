@@ -27,8 +27,6 @@ from sync.errors import LinkAwayError, LinkFault, LinkSetupError, PublishRefused
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-CONNECT_TIMEOUT_S = 5.0
-"""For reaching the broker, and again for each answer of the handshake."""
 PUBLISH_TIMEOUT_S = 20.0
 RECEIVE_MAX = 200
 """Messages of QoS 1 that the broker may have open with us: the bound of everything queued here."""
@@ -49,7 +47,7 @@ class LinkSettings:
     ``client_id`` is the certificate's name, so that the broker sees the same client under one identity only. Without
     a certificate only a broker that asks for none lets us in. ``subscriptions`` are (filter, QoS) and MAY be shared
     (``$share/…``). ``will`` is (topic, payload), published retained by the broker when the link dies. A dead link is
-    noticed within twice ``keepalive_s``.
+    noticed within twice ``keepalive_s``. ``connect_timeout_s`` is for reaching the broker, and again for each answer.
     """
 
     host: str
@@ -60,6 +58,7 @@ class LinkSettings:
     client_id: str
     subscriptions: Sequence[tuple[str, int]] = ()
     keepalive_s: int = 5
+    connect_timeout_s: float = 5.0
     session_expiry_s: int = 0
     will: tuple[str, bytes] | None = None
     backoff: Backoff = field(default_factory=lambda: Backoff(first_ms=500, most_ms=30_000))
@@ -72,17 +71,24 @@ class Received:
     topic: str
     payload: bytes
     _connection: "Connection"
-    _mid: int
-    _qos: int
+    _open: "_Open | None"
 
     @property
     def is_certain(self) -> bool:
         """Whether the broker sends it again if it is not acknowledged (QoS 1)."""
-        return self._qos > 0
+        return self._open is not None
 
     def acknowledge(self) -> None:
-        if self.is_certain:
-            self._connection.acknowledge(self._mid)
+        if self._open is not None:
+            self._connection.acknowledge(self._open)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A message that the broker still holds for us; ``mid`` is free for another one after its acknowledgement."""
+
+    mid: int
+    is_done: bool = False
 
 
 class DisconnectedError(Exception):
@@ -107,8 +113,7 @@ class Connection:
         self._window = asyncio.Semaphore(PUBLISH_WINDOW_MAX)
         self._packet_size_max = 0
         self._early: list[Received] | None = []
-        self._unacknowledged: deque[int] = deque()
-        self._acknowledged: set[int] = set()
+        self._unacknowledged: deque[_Open] = deque()
         self._socket: _LinkSocket | None = None
         self._ticking: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -166,14 +171,13 @@ class Connection:
         self._publishing[info.mid] = taken
         return await taken
 
-    def acknowledge(self, mid: int) -> None:
+    def acknowledge(self, done: _Open) -> None:
         """Acknowledge in the order of arrival, as MQTT asks (v5 §4.6): one that is ahead waits for those before it."""
-        self._acknowledged.add(mid)
-        while self._unacknowledged and self._unacknowledged[0] in self._acknowledged:
+        done.is_done = True
+        while self._unacknowledged and self._unacknowledged[0].is_done:
             first = self._unacknowledged.popleft()
-            self._acknowledged.discard(first)
             if not self._is_closed:
-                self._client.ack(first, 1)
+                self._client.ack(first.mid, 1)
 
     async def close(self) -> None:
         """Say good-bye if that is still possible, and give every resource back."""
@@ -223,7 +227,7 @@ class Connection:
 
     def _want_to_write(self) -> None:
         if self._socket is not None and self._socket.fileno() >= 0:
-            self._loop.add_writer(self._socket, self._run, self._client.loop_write)
+            self._loop.add_writer(self._socket, self._run, self._write)
 
     def _stop_writing(self) -> None:
         if self._socket is not None and self._socket.fileno() >= 0:
@@ -240,6 +244,11 @@ class Connection:
             if self._socket is None or not self._socket.pending():
                 return
 
+    def _write(self) -> None:
+        self._client.loop_write()
+        if not self._client.want_write():
+            self._stop_writing()
+
     def _tick(self) -> None:
         self._ticking = self._loop.call_later(min(1.0, self._settings.keepalive_s / 4), self._tick)
         self._run(self._client.loop_misc)
@@ -253,7 +262,8 @@ class Connection:
 
     async def _answer(self, waiting: "asyncio.Future[T]") -> T:
         either: set[asyncio.Future[Any]] = {waiting, self._lost}
-        await asyncio.wait(either, timeout=CONNECT_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        timeout_s = self._settings.connect_timeout_s
+        await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if waiting.done():
             return waiting.result()
         if self._lost.done():
@@ -270,9 +280,10 @@ class Connection:
         if len(self._unacknowledged) >= RECEIVE_MAX:
             self._end(DisconnectedError(LinkFault.PROTOCOL_BROKEN, "more messages than it may send"))
             return
-        if message.qos:
-            self._unacknowledged.append(message.mid)
-        received = Received(message.topic, bytes(message.payload), self, message.mid, message.qos)
+        opened = _Open(message.mid) if message.qos else None
+        if opened is not None:
+            self._unacknowledged.append(opened)
+        received = Received(message.topic, bytes(message.payload), self, opened)
         if self._early is not None:
             self._early.append(received)
         else:
@@ -342,7 +353,7 @@ def _make_client(settings: LinkSettings, tls: ssl.SSLContext) -> mqtt.Client:
         manual_ack=True,
     )
     client.tls_set_context(tls)
-    client.connect_timeout = CONNECT_TIMEOUT_S
+    client.connect_timeout = settings.connect_timeout_s
     # How much is under way is bounded here, where whoever publishes can wait for it.
     client.max_inflight_messages = 0
     if settings.will is not None:

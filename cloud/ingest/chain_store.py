@@ -1,14 +1,16 @@
 """The chains' SQL: locks one terminal's chain, loads what judging needs of it, and stores what came of it."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from cloud.db import insert_new, upsert, where_keys
 from cloud.errors import LedgerInvariantError
+from cloud.ingest.chain_times import Moment
 from cloud.ingest.tables import BRANCHES, CHAINS, LOST_RANGES, RECORDS, SET_ASIDE
 from sync.chain import Branch, ChainView, Held, LostRange, held_from, new_chain, numbers_needed
 from sync.ids import TerminalId
@@ -19,7 +21,15 @@ from sync.refusals import Refusal
 ChainKey = tuple[TerminalId, int]
 """(terminal, epoch)."""
 
+SET_ASIDE_MAX = 1_000
+"""Pieces of evidence kept of one terminal; who sends nothing but garbage shows no more with the next piece."""
+
 _KEY = ("terminal_id", "epoch")
+# No record was authorised after it was received, whatever its terminal's clock said.
+_TIME_MS = case(
+    (RECORDS.c.authorised_at_ms < RECORDS.c.received_at_ms, RECORDS.c.authorised_at_ms),
+    else_=RECORDS.c.received_at_ms,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +69,7 @@ def load_chain(
 ) -> LoadedChain:
     """Load of a locked chain what judging these records (or a hello with these hashes) needs."""
     terminal_id, epoch = key
-    flags = session.execute(
-        select(CHAINS.c.is_forked, CHAINS.c.is_rolled_back).where(_is(CHAINS, key))
-    ).one_or_none()
+    flags = session.execute(select(CHAINS.c.is_forked, CHAINS.c.is_rolled_back).where(_is(CHAINS, key))).one_or_none()
     branch_rows = session.execute(select(BRANCHES).where(_is(BRANCHES, key)).order_by(BRANCHES.c.branch)).all()
     base = new_chain(terminal_id=terminal_id, epoch=epoch, base_hash=base_hash)
     branches = tuple(
@@ -117,6 +125,26 @@ def save_landed(session: Session, landed: Sequence[Held]) -> None:
         session.execute(update(RECORDS).where(RECORDS.c.record_hash == held.hash).values(branch=held.branch))
 
 
+def landed_moments(session: Session, landed: Sequence[Held]) -> list[Moment]:
+    """Return the times of records that floated and stand on a branch now."""
+    branch_of = {held.hash: held.branch for held in landed}
+    columns = (RECORDS.c.number, RECORDS.c.record_hash, RECORDS.c.previous_hash, RECORDS.c.kind, _TIME_MS.label("time"))
+    found: list[Moment] = []
+    for condition in where_keys(RECORDS, key=("record_hash",), keys=[(each,) for each in branch_of]):
+        for row in session.execute(select(*columns).where(condition)):
+            is_clock_set = row.kind == int(RecordKind.CLOCK_SET)
+            branch = branch_of[row.record_hash]
+            found.append(Moment(row.number, row.record_hash, row.previous_hash, branch, row.time, is_clock_set))
+    return found
+
+
+def newest_time(session: Session, key: ChainKey, way: Sequence[tuple[int, int]]) -> int | None:
+    """Return the newest time of the held records on a way of (branch, last number); None where there are none."""
+    on_way = or_(*(and_(RECORDS.c.branch == branch, RECORDS.c.number <= last) for branch, last in way))
+    found: int | None = session.execute(select(func.max(_TIME_MS)).where(_is(RECORDS, key), on_way)).scalar_one()
+    return found
+
+
 def save_lost(session: Session, key: ChainKey, closed: Sequence[LostRange]) -> None:
     """Store gaps that a ``lost`` record closed."""
     rows = [
@@ -138,19 +166,23 @@ def save_flags(session: Session, key: ChainKey, *, is_forked: bool, is_rolled_ba
     session.execute(update(CHAINS).where(_is(CHAINS, key)).values(**values))
 
 
-def insert_set_aside(session: Session, items: Sequence[SetAsideBytes], *, received_at_ms: int) -> list[bool]:
-    """Keep bytes as evidence, each once for a terminal; answers which are new."""
-    rows = [
-        {
-            "content_hash": item.content_hash,
-            "terminal_id": item.terminal_id,
-            "reason": item.reason[:40],
-            "content": item.content[:2048],
-            "received_at_ms": received_at_ms,
-        }
-        for item in items
-    ]
-    return insert_new(session, SET_ASIDE, rows, key=("content_hash", "terminal_id"))
+def insert_set_aside(session: Session, items: Sequence[SetAsideBytes], *, received_at_ms: int) -> None:
+    """Keep bytes as evidence, each once for a terminal and at most ``SET_ASIDE_MAX`` of one."""
+    held = _set_aside_counts(session, {item.terminal_id for item in items})
+    rows = []
+    for item in items:
+        held[item.terminal_id] += 1
+        if held[item.terminal_id] <= SET_ASIDE_MAX:
+            rows.append(
+                {
+                    "content_hash": item.content_hash,
+                    "terminal_id": item.terminal_id,
+                    "reason": item.reason[:40],
+                    "content": item.content[:2048],
+                    "received_at_ms": received_at_ms,
+                }
+            )
+    insert_new(session, SET_ASIDE, rows, key=("content_hash", "terminal_id"))
 
 
 def last_head(session: Session, terminal_id: TerminalId) -> bytes | None:
@@ -163,6 +195,14 @@ def last_head(session: Session, terminal_id: TerminalId) -> bytes | None:
     )
     found: bytes | None = session.execute(newest).scalar_one_or_none()
     return found
+
+
+def _set_aside_counts(session: Session, terminal_ids: Collection[TerminalId]) -> Counter[TerminalId]:
+    counts: Counter[TerminalId] = Counter()
+    for condition in where_keys(SET_ASIDE, key=("terminal_id",), keys=[(each,) for each in sorted(terminal_ids)]):
+        counted = select(SET_ASIDE.c.terminal_id, func.count()).where(condition).group_by(SET_ASIDE.c.terminal_id)
+        counts.update({TerminalId(row[0]): row[1] for row in session.execute(counted)})
+    return counts
 
 
 def _is(table: Any, key: ChainKey) -> Any:

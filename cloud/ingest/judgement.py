@@ -12,7 +12,8 @@ from sync.envelope import Signed
 from sync.ids import KeyId, Serial
 from sync.keys import PublicKey
 from sync.payment_code import CodeMode, PaymentCode, check_times, decode_payment_code, verify_signatures
-from sync.payment_request import decode_payment_request
+from sync.payment_request import PAYMENT_REQUEST, decode_payment_request
+from sync.policy import Policy
 from sync.record import Record
 from sync.refusals import Refusal
 
@@ -26,10 +27,22 @@ CLOCK_TOLERANCE_MS = 60_000
 class Rules:
     """The ceilings the cloud judges by: those of the policy the terminal was sent, minor units and seconds."""
 
+    currency: str
     one_way_limit_minor: int
     two_way_limit_minor: int
     code_age_s_max: int
     code_ahead_s_max: int
+
+    @classmethod
+    def of(cls, policy: Policy) -> "Rules":
+        """Return what of a policy the cloud judges by."""
+        return cls(
+            policy.currency,
+            policy.one_way_limit_minor,
+            policy.two_way_limit_minor,
+            policy.code_age_s_max,
+            policy.code_ahead_s_max,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +60,13 @@ class Circumstances:
     """Everything beside the record that it is judged by.
 
     ``not_before_ms``: the time of the previous record of its chain, or where a ``clock_set`` record put the clock.
+    ``terminal_key``: the key its signature was verified with.
     """
 
     received_at_ms: int
     not_before_ms: int
     rules: Rules
+    terminal_key: PublicKey
     grant_of: Callable[[Serial], IssuedGrant | None]
     find_issuer: Callable[[KeyId, int], PublicKey | Refusal]
 
@@ -82,7 +97,7 @@ def judge_sale(record: Record, circumstances: Circumstances) -> Postable | NotPo
     issued = circumstances.grant_of(code.serial)
     fault = (
         _check_code(code, issued, circumstances)
-        or _check_amount(record, code, circumstances.rules)
+        or _check_amount(record, code, circumstances)
         or _check_time(record, code, circumstances)
     )
     if fault is not None or issued is None:
@@ -105,12 +120,13 @@ def _check_code(code: PaymentCode, issued: IssuedGrant | None, circumstances: Ci
     return Fault.SESSION_CODE_OFFLINE if code.mode is CodeMode.SESSION else None
 
 
-def _check_amount(record: Record, code: PaymentCode, rules: Rules) -> Fault | None:
-    if record.currency != code.grant.currency:
+def _check_amount(record: Record, code: PaymentCode, circumstances: Circumstances) -> Fault | None:
+    rules = circumstances.rules
+    if not record.currency == code.grant.currency == rules.currency:
         return Fault.WRONG_CURRENCY
     if code.mode is CodeMode.TWO_WAY:
         ceiling_minor = min(rules.two_way_limit_minor, code.grant.total_minor)
-        request_fault = _check_request(record, code)
+        request_fault = _check_request(record, code, circumstances.terminal_key)
         if request_fault is not None:
             return request_fault
     else:
@@ -118,8 +134,12 @@ def _check_amount(record: Record, code: PaymentCode, rules: Rules) -> Fault | No
     return None if 0 < record.amount_minor <= ceiling_minor else Fault.OVER_CEILING
 
 
-def _check_request(record: Record, code: PaymentCode) -> Fault | None:
-    """A two-way code answers one request, and the request says amount and payment."""
+def _check_request(record: Record, code: PaymentCode, terminal_key: PublicKey) -> Fault | None:
+    """A two-way code answers one request, and the request says amount and payment.
+
+    The code covers the request but not the certificate shown beside it, so that the certificate proves nothing here:
+    this terminal's own signature under the request does.
+    """
     if not record.request:
         return Fault.REQUEST_MISSING
     shown = decode_payment_request(record.request)
@@ -127,7 +147,7 @@ def _check_request(record: Record, code: PaymentCode) -> Fault | None:
         return Fault.REQUEST_MISMATCH
     request = shown.request.content
     is_answer = shown.short_hash == code.challenge and request.payment_id == record.payment_id
-    is_ours = shown.certificate.content.terminal_id == record.terminal_id
+    is_ours = PAYMENT_REQUEST.verify(shown.request, terminal_key) is None
     is_same = (request.amount_minor, request.currency) == (record.amount_minor, record.currency)
     return None if is_answer and is_ours and is_same else Fault.REQUEST_MISMATCH
 

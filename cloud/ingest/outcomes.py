@@ -55,6 +55,7 @@ class Fault(StrEnum):
     EXCEEDS_COVER = "exceeds_cover"
     PAYMENT_ID_TAKEN = "payment_id_taken"
     VOIDED_BY_TERMINAL = "voided_by_terminal"
+    VOID_NOT_COVERED = "void_not_covered"
     CONTRADICTS_RETURN = "contradicts_return"
 
 
@@ -78,6 +79,7 @@ NEXT_ACTION: dict[Fault, str] = {
     Fault.EXCEEDS_COVER: "Decide the suspense: the payer's reserve and balance did not suffice.",
     Fault.PAYMENT_ID_TAKEN: "Compare both records of this payment id, which one terminal signed twice.",
     Fault.VOIDED_BY_TERMINAL: "None.",
+    Fault.VOID_NOT_COVERED: "Decide with the merchant: the payment it takes back has been paid out of suspense.",
     Fault.CONTRADICTS_RETURN: "Keep the phone's return statement beside the code: they convict each other.",
 }
 """What a person does next, for each fault."""

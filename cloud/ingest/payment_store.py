@@ -7,9 +7,13 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from cloud.db import insert_new, where_keys
+from cloud.errors import LedgerInvariantError
+from cloud.fleet.tables import POLICIES
 from cloud.ingest.outcomes import NEXT_ACTION, BorneBy, Fault, Outcome
 from cloud.ingest.tables import EXCEPTIONS, PAYMENTS, RECORDS, SPENT_CODES, TERMINAL_PAYMENTS
 from sync.ids import MerchantId, PaymentId, Serial, TerminalId
+from sync.policy import POLICY, Policy
+from sync.refusals import Refusal
 
 SpentKey = tuple[Serial, int]
 """(serial, counter)."""
@@ -122,6 +126,18 @@ def insert_payments(session: Session, payments: Iterable[Payment]) -> None:
         for p in payments
     ]
     insert_new(session, PAYMENTS, rows, key=("record_hash",))
+
+
+def published_policies(session: Session, versions: Collection[int]) -> dict[int, Policy]:
+    """Return those of the policy versions that terminals were ever sent."""
+    found: dict[int, Policy] = {}
+    for condition in where_keys(POLICIES, key=("version",), keys=[(version,) for version in versions]):
+        for row in session.execute(select(POLICIES.c.version, POLICIES.c.encoded).where(condition)):
+            message = POLICY.read(row.encoded)
+            if isinstance(message, Refusal):
+                raise LedgerInvariantError(f"the stored policy {row.version} cannot be read: {message}")
+            found[row.version] = message.content
+    return found
 
 
 def claimed_record(session: Session, terminal_id: TerminalId, payment_id: PaymentId) -> bytes | None:

@@ -7,14 +7,22 @@ on whatever worker they arrive, draw on the payer once.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from cloud.errors import LedgerInvariantError
 from cloud.ingest import payment_store
-from cloud.ingest.judgement import Circumstances, IssuedGrant, NotPostable, Postable, Rules, judge_sale
+from cloud.ingest.judgement import (
+    CLOCK_TOLERANCE_MS,
+    Circumstances,
+    IssuedGrant,
+    NotPostable,
+    Postable,
+    Rules,
+    judge_sale,
+)
 from cloud.ingest.outcomes import NEXT_ACTION, BorneBy, Fault, Outcome
 from cloud.ingest.payment_store import OpenException, Payment, SpentCode, exception_of
 from cloud.ledger import entries
@@ -32,6 +40,7 @@ from sync.keys import PublicKey
 from sync.message import Message
 from sync.money import Money
 from sync.payment_code import CodeMode, PaymentCode, decode_payment_code
+from sync.policy import Policy
 from sync.record import Record
 from sync.refusals import Refusal
 
@@ -40,16 +49,20 @@ _GRANT_SIZE_MAX = 512
 
 @dataclass(frozen=True, slots=True)
 class SaleRecord:
-    """A sale to decide: the record, whose sale it is, and the time it may not lie before (Unix milliseconds)."""
+    """A sale to decide: the record, the key that signed it, whose sale it is, and the time it may not lie before.
+
+    ``not_before_ms`` in Unix milliseconds.
+    """
 
     record: Message[Record]
+    terminal_key: PublicKey
     merchant: Merchant
     not_before_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What judging needs beside the database: the ceilings, and the grant keys the root vouches for."""
+    """What judging needs beside the database: the newest ceilings, and the grant keys the root vouches for."""
 
     rules: Rules
     find_grant_key: Callable[[KeyId, int], PublicKey | Refusal]
@@ -78,19 +91,25 @@ def post_sales(session: Session, sales: Sequence[SaleRecord], *, judge: Judge, n
     return payments
 
 
-def void_payment(session: Session, terminal_id: TerminalId, payment_id: PaymentId, *, now_ms: int) -> bool:
-    """Take back what was posted for a payment of this terminal; false where there is nothing to take back."""
-    record_hash = payment_store.claimed_record(session, terminal_id, payment_id)
-    if record_hash is None or not payment_store.mark_void(session, record_hash):
-        return False
+def void_payment(session: Session, void: Message[Record], *, now_ms: int) -> None:
+    """Take back whatever is posted for the payment, or take its id, so that nothing is posted for it any more.
+
+    What has been paid out of suspense meanwhile is not there to be taken back: that is named for a person.
+    """
+    terminal_id, payment_id = void.content.terminal_id, void.content.payment_id
+    (is_first,) = payment_store.claim_payments(session, [(terminal_id, payment_id, void.hash)])
     cause = cause_of(terminal_id, payment_id)
-    entry = find_entry(session, cause)
+    entry = None if is_first else find_entry(session, cause)
     if entry is None:
-        raise LedgerInvariantError(f"the payment {cause} has an outcome but no entry")
+        return
     (outcome,) = post_entries(session, [entries.reversal(entry, cause=f"void:{cause}")], now_ms=now_ms)
-    if outcome is not PostOutcome.POSTED:
-        raise LedgerInvariantError(f"the reversal of {cause} was answered {outcome}")
-    return True
+    record_hash = payment_store.claimed_record(session, terminal_id, payment_id)
+    if outcome is PostOutcome.POSTED and record_hash is not None:
+        payment_store.mark_void(session, record_hash)
+    elif outcome is PostOutcome.INSUFFICIENT_FUNDS:
+        fault = Fault.VOID_NOT_COVERED
+        case = OpenException(void.hash, fault.value, terminal_id, payment_id, NEXT_ACTION[fault], void.encode())
+        payment_store.open_exceptions(session, [case], now_ms=now_ms)
 
 
 def cause_of(terminal_id: TerminalId, payment_id: PaymentId) -> str:
@@ -101,13 +120,23 @@ def cause_of(terminal_id: TerminalId, payment_id: PaymentId) -> str:
 def _judge(session: Session, sales: Sequence[SaleRecord], *, judge: Judge, now_ms: int) -> list[Postable | NotPostable]:
     """Judge in two readings: the first finds the serials in the codes, the second has the grants."""
     issued: dict[Serial, IssuedGrant] = {}
+    policies = payment_store.published_policies(session, {sale.record.content.policy_version for sale in sales})
 
     def circumstances(sale: SaleRecord) -> Circumstances:
-        return Circumstances(now_ms, sale.not_before_ms, judge.rules, issued.get, judge.find_grant_key)
+        rules = _rules_of(sale.record.content, policies, newest=judge.rules)
+        return Circumstances(now_ms, sale.not_before_ms, rules, sale.terminal_key, issued.get, judge.find_grant_key)
 
     serials = {code.serial for sale in sales if (code := _code_of(sale)) is not None}
     issued.update(_issued_grants(session, serials))
     return [judge_sale(sale.record.content, circumstances(sale)) for sale in sales]
+
+
+def _rules_of(record: Record, policies: Mapping[int, Policy], *, newest: Rules) -> Rules:
+    """Return the ceilings of the policy the terminal decided under, if it was in force then; else the newest ones."""
+    policy = policies.get(record.policy_version)
+    if policy is None or not policy.issued_ms - CLOCK_TOLERANCE_MS <= record.authorised_at_ms < policy.expires_ms:
+        return newest
+    return Rules.of(policy)
 
 
 def _code_of(sale: SaleRecord) -> PaymentCode | None:

@@ -6,21 +6,24 @@ run finds it held and gives the same answer. Answers are signed and sent only af
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
+from cloud.errors import LedgerInvariantError
 from cloud.fleet import service as fleet_service
 from cloud.fleet.store import Terminal, TerminalEpoch
 from cloud.ingest import chain_store, payment_store
 from cloud.ingest.chain_store import ChainKey, LoadedChain, SetAsideBytes
+from cloud.ingest.chain_times import ChainTimes, HeldTimes, Moment, follow_times, way_to
+from cloud.ingest.judgement import CLOCK_TOLERANCE_MS
 from cloud.ingest.payment_store import OpenException
 from cloud.ingest.posting import Judge, SaleRecord, post_sales, void_payment
 from cloud.merchants import store as merchant_store
 from cloud.merchants.store import Merchant
 from sync.acknowledgement import HELLO, AckStatus, Hello
-from sync.batch import decode_batch
+from sync.batch import decode_batch, encode_batch
 from sync.ids import MerchantId, TerminalId
 from sync.keys import PublicKey, parse_public_key
 from sync.message import Message
@@ -30,6 +33,9 @@ from sync.refusals import Refusal
 
 _KEPT = frozenset({Verdict.ACCEPTED, Verdict.FLOATING, Verdict.FORKED, Verdict.RECOVERED_LATER})
 _SET_ASIDE_ACTION = "Look at the bytes and at the terminal's software; the sales behind it are posted."
+_NOT_POSTED_ACTION = "Find out by the log why the books could not take this record; the sales around it are posted."
+_EVIDENCE_SIZE_MAX = 4096
+_DAY_MS = 24 * 3600 * 1000
 _FORK_ACTION = "Find out which card was copied or restored, then enrol the box again; both branches are posted."
 
 
@@ -53,10 +59,10 @@ class Reply:
 
 @dataclass(slots=True)
 class _Bundle:
-    """All records of one chain in one transaction, and the nonces that ask for its answer."""
+    """All records of one chain in one transaction, and the batches that ask for its answer by their nonces."""
 
     records: list[Message[Record]] = field(default_factory=list)
-    nonces: list[bytes] = field(default_factory=list)
+    asking: list[tuple[bytes, list[Message[Record]]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +82,11 @@ def take_batches(session: Session, incoming: Sequence[Incoming], *, judge: Judge
     voids: list[Message[Record]] = []
     for key in sorted(bundles):
         bundle = bundles[key]
-        answer = _take_chain(session, key, bundle, known, sales=sales, voids=voids, now_ms=now_ms)
-        replies.extend(Reply(*key, nonce, answer) for nonce in bundle.nonces)
+        reception = _take_chain(session, key, bundle, known, sales=sales, voids=voids, now_ms=now_ms)
+        replies.extend(_replies(session, key, bundle, known, reception))
     post_sales(session, sales, judge=judge, now_ms=now_ms)
     for void in voids:
-        void_payment(session, void.content.terminal_id, void.content.payment_id, now_ms=now_ms)
+        void_payment(session, void, now_ms=now_ms)
     return replies
 
 
@@ -115,8 +121,26 @@ def take_hello(session: Session, message: Incoming, *, now_ms: int) -> Reply | R
     if (greeted.is_forked, greeted.is_rolled_back) != before:
         chain_store.save_flags(session, key, is_forked=greeted.is_forked, is_rolled_back=greeted.is_rolled_back)
         reason = "forked" if greeted.is_forked else "rolled_back"
-        _quarantine(session, hello.terminal_id, reason, subject=opened.hash, now_ms=now_ms)
+        _quarantine(session, key, known, reason, subject=opened.hash, now_ms=now_ms)
     return Reply(*key, hello.nonce, greeted.answer)
+
+
+def single_records(message: Incoming) -> list[Incoming]:
+    """Split a batch into batches of one record each under its nonce; what is no batch stays as it is."""
+    batch = decode_batch(message.payload)
+    if isinstance(batch, Refusal):
+        return [message]
+    alone = (encode_batch(nonce=batch.nonce, records=[record]) for record in batch.records)
+    return [Incoming(message.terminal_id, payload) for payload in alone]
+
+
+def note_not_posted(session: Session, message: Incoming, *, code: str, now_ms: int) -> None:
+    """Name a batch of one record that the books could not take, so that a person looks at it."""
+    batch = decode_batch(message.payload)
+    record = message.payload if isinstance(batch, Refusal) else batch.records[0]
+    subject, kind = hashlib.sha256(record).digest(), f"not_posted:{code}"[:40]
+    case = OpenException(subject, kind, message.terminal_id, None, _NOT_POSTED_ACTION, record[:_EVIDENCE_SIZE_MAX])
+    payment_store.open_exceptions(session, [case], now_ms=now_ms)
 
 
 def _load_known(session: Session, terminal_ids: set[TerminalId]) -> _Known:
@@ -139,6 +163,7 @@ def _sort(
         if isinstance(batch, Refusal):
             set_aside.append(_aside(message.terminal_id, batch, message.payload))
             continue
+        of_chain: defaultdict[ChainKey, list[Message[Record]]] = defaultdict(list)
         last: ChainKey | None = None
         for encoded in batch.records:
             judged = judge_record(
@@ -148,12 +173,14 @@ def _sort(
                 set_aside.append(_aside(message.terminal_id, judged.reason, encoded))
                 continue
             last = (judged.content.terminal_id, judged.content.epoch)
-            bundles[last].records.append(judged)
-        if last is not None:
-            bundles[last].nonces.append(batch.nonce)
-        elif (newest := known.terminals.get(message.terminal_id)) is not None:
+            of_chain[last].append(judged)
+        for key, records in of_chain.items():
+            bundles[key].records.extend(records)
+        if last is None and (newest := known.terminals.get(message.terminal_id)) is not None:
             # Nothing in it was good: the terminal is told where its newest chain stands, and can go on behind it.
-            bundles[(newest.terminal_id, newest.epoch)].nonces.append(batch.nonce)
+            last = (newest.terminal_id, newest.epoch)
+        if last is not None:
+            bundles[last].asking.append((batch.nonce, of_chain[last]))
     return dict(bundles), set_aside, replies
 
 
@@ -167,11 +194,18 @@ def _aside(terminal_id: TerminalId, reason: Refusal, content: bytes) -> SetAside
 
 
 def _keep_aside(session: Session, items: Sequence[SetAsideBytes], *, now_ms: int) -> None:
-    is_new = chain_store.insert_set_aside(session, items, received_at_ms=now_ms)
+    """Keep the bytes, and open one exception a day for each terminal and reason: garbage must not hide the others."""
+    chain_store.insert_set_aside(session, items, received_at_ms=now_ms)
     opened = [
-        OpenException(item.content_hash, f"set_aside:{item.reason}"[:40], item.terminal_id, None, _SET_ASIDE_ACTION)
-        for item, new in zip(items, is_new, strict=True)
-        if new
+        OpenException(
+            hashlib.sha256(item.terminal_id + (now_ms // _DAY_MS).to_bytes(8, "big")).digest(),
+            f"set_aside:{item.reason}"[:40],
+            item.terminal_id,
+            None,
+            _SET_ASIDE_ACTION,
+            item.content[:_EVIDENCE_SIZE_MAX],
+        )
+        for item in items
     ]
     payment_store.open_exceptions(session, opened, now_ms=now_ms)
 
@@ -185,52 +219,96 @@ def _take_chain(
     sales: list[SaleRecord],
     voids: list[Message[Record]],
     now_ms: int,
-) -> Answer:
+) -> Reception:
     """Judge and store one chain's records; adds what is to be posted to ``sales`` and ``voids``."""
-    base_hash = known.epochs[key].previous_hash
-    loaded = chain_store.load_chain(session, key, base_hash=base_hash, records=bundle.records)
+    epoch = known.epochs[key]
+    loaded = chain_store.load_chain(session, key, base_hash=epoch.previous_hash, records=bundle.records)
     reception = receive(loaded.view, bundle.records)
     kept = [judged for judged in reception.judged if judged.verdict in _KEPT]
+    times = _times(session, key, loaded, reception, kept, opened_ms=epoch.opened_ms, now_ms=now_ms)
     chain_store.insert_records(session, [(j.record, j.branch) for j in kept], received_at_ms=now_ms)
     chain_store.save_landed(session, reception.landed)
     chain_store.save_lost(session, key, reception.closed)
     refused = [judged for judged in reception.judged if judged.verdict is Verdict.SET_ASIDE]
     _keep_aside(session, [_aside_judged(key[0], judged) for judged in refused], now_ms=now_ms)
     merchant = known.merchants[known.terminals[key[0]].merchant_id]
-    times_ms = _collect(kept, loaded, merchant, sales=sales, voids=voids)
-    chain_store.save_branches(session, key, reception.branches, times_ms)
-    _note_fork(session, key, loaded, reception, now_ms=now_ms)
-    return reception.answer
+    for record in sorted((judged.record for judged in kept), key=lambda each: each.content.number):
+        if record.content.kind is RecordKind.SALE:
+            sales.append(SaleRecord(record, _must_parse(epoch.public_key), merchant, times.not_before_ms[record.hash]))
+        elif record.content.kind is RecordKind.VOID:
+            voids.append(record)
+    chain_store.save_branches(session, key, reception.branches, times.tips_ms)
+    _note_fork(session, key, loaded, reception, known, now_ms=now_ms)
+    return reception
 
 
-def _collect(
-    kept: Sequence[Judged],
+def _replies(session: Session, key: ChainKey, bundle: _Bundle, known: _Known, reception: Reception) -> Iterator[Reply]:
+    """Answer each batch; in a forked chain each by its own branch, since two boxes may be sending under one name."""
+    for nonce, records in bundle.asking:
+        answer = reception.answer
+        if reception.is_forked and records and len(bundle.asking) > 1:
+            base_hash = known.epochs[key].previous_hash
+            stored = chain_store.load_chain(session, key, base_hash=base_hash, records=records)
+            answer = receive(stored.view, records).answer
+        yield Reply(*key, nonce, answer)
+
+
+def _times(
+    session: Session,
+    key: ChainKey,
     loaded: LoadedChain,
-    merchant: Merchant,
+    reception: Reception,
+    kept: Sequence[Judged],
     *,
-    sales: list[SaleRecord],
-    voids: list[Message[Record]],
-) -> dict[int, int]:
-    """Sort the kept records by kind and follow each branch's time; answers the time each branch stands at now."""
-    times_ms = dict(loaded.times_ms)
-    for judged in sorted(kept, key=lambda each: each.record.content.number):
-        record = judged.record.content
-        branch = judged.branch
-        not_before_ms = 0 if branch is None else times_ms.get(branch, 0)
-        if record.kind is RecordKind.SALE:
-            sales.append(SaleRecord(judged.record, merchant, not_before_ms))
-        elif record.kind is RecordKind.VOID:
-            voids.append(judged.record)
-        if branch is not None:
-            times_ms[branch] = _time_after(record, not_before_ms)
-    return times_ms
+    opened_ms: int,
+    now_ms: int,
+) -> ChainTimes:
+    """Say before which time each kept record cannot have been authorised, and where each branch's time stands now."""
+    behind_ms: dict[bytes, int] = {}
+    for judged in kept:
+        way = _way_behind(judged, loaded, reception)
+        if way and (newest_ms := chain_store.newest_time(session, key, way)) is not None:
+            behind_ms[judged.record.hash] = newest_ms
+    held = HeldTimes(opened_ms - CLOCK_TOLERANCE_MS, loaded.times_ms, behind_ms)
+    moments = [_moment(judged, now_ms=now_ms) for judged in kept]
+    moments += chain_store.landed_moments(session, reception.landed)
+    is_sound = len(reception.branches) == 1 and not reception.is_forked and not loaded.view.is_rolled_back
+    return follow_times(loaded.view, moments, held=held, is_sound=is_sound)
 
 
-def _time_after(record: Record, before_ms: int) -> int:
-    """Return the time below which the next record may not lie: only ``clock_set`` may lower it."""
-    if record.kind is RecordKind.CLOCK_SET and len(record.detail) == 2:
-        return record.detail[1]
-    return max(before_ms, record.authorised_at_ms)
+def _way_behind(judged: Judged, loaded: LoadedChain, reception: Reception) -> list[tuple[int, int]]:
+    """Return the way to a record that does not simply extend a branch: to a fork, or up to a range closed as lost."""
+    if judged.branch is None:
+        return []
+    branches = {branch.number: branch for branch in reception.branches}
+    number, branch = judged.record.content.number, branches[judged.branch]
+    if judged.verdict is Verdict.FORKED and branch.parent is not None:
+        return way_to(reception.branches, branch.parent, branch.fork_number)
+    if judged.verdict is Verdict.RECOVERED_LATER:
+        ranges = (*loaded.view.lost, *reception.closed)
+        first = min(r.first for r in ranges if r.branch == branch.number and r.first <= number <= r.last)
+        return way_to(reception.branches, branch.number, first - 1)
+    return []
+
+
+def _moment(judged: Judged, *, now_ms: int) -> Moment:
+    record = judged.record.content
+    return Moment(
+        record.number,
+        judged.record.hash,
+        record.previous_hash,
+        judged.branch,
+        min(record.authorised_at_ms, now_ms),
+        is_clock_set=record.kind is RecordKind.CLOCK_SET,
+        is_recovered=judged.verdict is Verdict.RECOVERED_LATER,
+    )
+
+
+def _must_parse(raw: bytes) -> PublicKey:
+    key = parse_public_key(raw)
+    if isinstance(key, Refusal):
+        raise LedgerInvariantError(f"the stored key of a terminal was refused: {key}")
+    return key
 
 
 def _aside_judged(terminal_id: TerminalId, judged: Judged) -> SetAsideBytes:
@@ -238,16 +316,24 @@ def _aside_judged(terminal_id: TerminalId, judged: Judged) -> SetAsideBytes:
     return SetAsideBytes(terminal_id, reason, judged.record.hash, judged.record.encode())
 
 
-def _note_fork(session: Session, key: ChainKey, loaded: LoadedChain, reception: Reception, *, now_ms: int) -> None:
+def _note_fork(
+    session: Session, key: ChainKey, loaded: LoadedChain, reception: Reception, known: _Known, *, now_ms: int
+) -> None:
     is_rolled_back = reception.answer.status is AckStatus.ROLLED_BACK or loaded.view.is_rolled_back
     if (reception.is_forked, is_rolled_back) == (loaded.view.is_forked, loaded.view.is_rolled_back):
         return
     chain_store.save_flags(session, key, is_forked=reception.is_forked, is_rolled_back=is_rolled_back)
     rival = next((j.record.hash for j in reception.judged if j.verdict is Verdict.FORKED), reception.answer.head_hash)
-    _quarantine(session, key[0], "forked", subject=rival, now_ms=now_ms)
+    _quarantine(session, key, known, "forked", subject=rival, now_ms=now_ms)
 
 
-def _quarantine(session: Session, terminal_id: TerminalId, reason: str, *, subject: bytes, now_ms: int) -> None:
-    fleet_service.quarantine(session, terminal_id, reason=reason, next_action=_FORK_ACTION)
+def _quarantine(session: Session, key: ChainKey, known: _Known, reason: str, *, subject: bytes, now_ms: int) -> None:
+    """Name what a chain proves, and stop the terminal if it still writes that chain.
+
+    A box that was enrolled again has a new key and a new chain; whoever keeps the old key cannot stop it any more.
+    """
+    terminal_id, epoch = key
+    if epoch == known.terminals[terminal_id].epoch:
+        fleet_service.quarantine(session, terminal_id, reason=reason, next_action=_FORK_ACTION)
     exception = OpenException(subject, f"chain_{reason}", terminal_id, None, _FORK_ACTION)
     payment_store.open_exceptions(session, [exception], now_ms=now_ms)

@@ -157,7 +157,7 @@ class SetAsideRow(Base, table=True):
     """Bytes that are no record of the terminal that sent them; kept once, up to a bound, as evidence."""
 
     __tablename__ = "set_aside"
-    __table_args__ = (MYSQL_OPTIONS,)
+    __table_args__ = (Index(None, "terminal_id"), MYSQL_OPTIONS)
 
     content_hash: bytes = Field(sa_column=Column(fixed_bytes(32), primary_key=True))
     terminal_id: bytes = Field(sa_column=Column(fixed_bytes(8), primary_key=True))

@@ -48,7 +48,7 @@ async def enrolled_box(
         root_key_file=world.cloud.settings.key_folder / "root.pub",
         **{"free_bytes_min": 0, "has_rtc": True} | settings,
     )
-    folder.mkdir(parents=True)
+    made.data_folder.mkdir(parents=True)
     code = world.enrolment_code(merchant_id=merchant_id)
     store = key_store(made)
 

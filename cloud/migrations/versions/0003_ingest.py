@@ -179,6 +179,9 @@ def upgrade() -> None:
         mysql_collate="utf8mb4_bin",
         mysql_engine="InnoDB",
     )
+    with op.batch_alter_table("set_aside", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_set_aside_terminal_id"), ["terminal_id"], unique=False)
+
     op.create_table(
         "terminal_payments",
         sa.Column("terminal_id", sa.BINARY(length=8).with_variant(sa.LargeBinary(length=8), "sqlite"), nullable=False),

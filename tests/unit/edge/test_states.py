@@ -172,6 +172,10 @@ def test_a_state_names_the_moment_it_must_be_woken_at(state: State, wake_at_ms: 
     assert Step(state).wake_at_ms == wake_at_ms
 
 
+def test_a_sale_looks_for_a_code_for_two_minutes_and_a_refusal_is_shown_longer_than_an_approval() -> None:
+    assert (SALE_MS_MAX, APPROVED_SHOWN_MS, DECLINED_SHOWN_MS) == (120_000, 4_000, 8_000)
+
+
 def test_a_sale_that_is_being_decided_is_not_interrupted_by_anything_but_its_answer() -> None:
     deaf_to = [event for event in EVENTS if not isinstance(event, SaleAuthorised)]
     assert all(step(AUTHORISING, event, now_ms=ENDS_MS + 1).state == AUTHORISING for event in deaf_to)

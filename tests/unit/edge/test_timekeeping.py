@@ -64,8 +64,13 @@ def test_a_cold_start_believes_this_much(
     assert read_at_start(replace(COLD, has_rtc=has_rtc, system_ms=system_ms)) == Reading(now_ms, confidence)
 
 
-def test_the_jump_that_is_not_believed_is_over_one_hour() -> None:
-    assert JUMP_MS_MAX == HOUR_MS
+def test_the_spans_are_those_of_the_protocol() -> None:
+    assert (JUMP_MS_MAX, SYNCED_MS_MAX, CLOCK_SET_MS_MIN) == (HOUR_MS, 24 * HOUR_MS, 60_000)
+
+
+def test_a_contact_of_this_very_moment_counts() -> None:
+    start = replace(COLD, contact=Contact(FLOOR_MS, BOOT_MS), boot_clock_ms=BOOT_MS)
+    assert read_at_start(start) == Reading(FLOOR_MS, ClockConfidence.SYNCED)
 
 
 @pytest.mark.parametrize("system_ms", [YEAR_1970_MS, FLOOR_MS - HOUR_MS, FLOOR_MS, YEAR_2100_MS])

@@ -140,9 +140,14 @@ def test_bytes_that_are_no_text_come_out_as_replacement_characters() -> None:
     assert finding.region == Region(1, 2, 3, 4)
 
 
-def test_says_what_to_install_where_libzbar_is_missing() -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [ImportError("Unable to find zbar shared library"), OSError("libzbar.so.0: file too short")],
+    ids=["missing", "damaged"],
+)
+def test_says_what_to_install_where_libzbar_is_missing_or_damaged(failure: Exception) -> None:
     def import_library() -> FakePyzbar:
-        raise ImportError("Unable to find zbar shared library")
+        raise failure
 
     with pytest.raises(DecoderMissing, match="apt install libzbar0"):
         load_pyzbar(import_library)
