@@ -3,14 +3,19 @@
 ``tillbox cloud serve`` builds the application on it, ``tillbox cloud worker`` the worker.
 """
 
-from collections.abc import Collection
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cloud.cache import Cache
-from cloud.db import make_engine
+from cloud.db import make_engine, run_transaction
+from cloud.errors import DatabaseError
 from cloud.fleet.publishing import Limits, Publisher
 from cloud.ingest.judgement import Rules
 from cloud.ingest.posting import Judge
@@ -22,6 +27,12 @@ from sync.clock import Clock, SystemClock
 from sync.grant import GRANT, Grant
 from sync.ids import Serial
 from sync.roles import RoleUse
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+FIRST_PAUSE_S = 0.2
+PAUSE_S_MAX = 10.0
 
 
 class _DenyList:
@@ -49,6 +60,21 @@ class Cloud:
         """Give every connection back."""
         self.cache.close()
         self.engine.dispose()
+
+    async def run(self, work: Callable[[Session], T]) -> T:
+        """Run a transaction off the event loop, waiting as long as the database is away or contended.
+
+        ``work`` may run several times and does nothing twice; raises what it raises, and what the database refuses.
+        """
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                # Looking up nothing lets a commit of unknown outcome run again.
+                return await asyncio.to_thread(run_transaction, self.engine, work, lookup=lambda _session: None)
+            except DatabaseError as error:
+                _log.warning("database_waited_for code=%s pause_s=%.1f", error.code, pause_s)
+                await asyncio.sleep(pause_s * (1 + random.random()) / 2)  # noqa: S311 - jitter, no secret.
+                pause_s = min(PAUSE_S_MAX, pause_s * 2)
 
     def judge(self) -> Judge:
         """Return what sales are judged by: the policy's ceilings and the grant keys."""

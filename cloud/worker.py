@@ -6,19 +6,17 @@ that dies at any point leaves the broker or the box with something to send again
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from cloud.db import run_transaction
-from cloud.errors import CloudError, DatabaseError
-from cloud.fleet import service as fleet_service
-from cloud.fleet.states import TerminalState
-from cloud.fleet.store import Terminal
+from cloud.errors import CloudError
 from cloud.foundation import Cloud
-from cloud.ingest.service import Incoming, Reply, take_batches, take_hello
+from cloud.ingest.service import Incoming, Reply, note_not_posted, single_records, take_batches, take_hello
+from cloud.upkeep import Upkeep
 from sync.acknowledgement import ACKNOWLEDGEMENT, Acknowledgement
 from sync.errors import LinkError
 from sync.ids import TerminalId
@@ -26,20 +24,16 @@ from sync.link import Down, Link, LinkSettings, Received, Up
 from sync.refusals import Refusal
 from sync.roles import RoleUse
 from sync.topics import ACKNOWLEDGEMENT as ACKNOWLEDGEMENT_TOPIC
-from sync.topics import HELLO, POLICY, RECORDS, TRUST, Topic, parse_topic, shared_subscription, topic
+from sync.topics import HELLO, RECORDS, Topic, parse_topic, shared_subscription, topic
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 BATCH_MESSAGES_MAX = 64
 """Messages in one transaction: 64 batches of up to 100 records each bound its length."""
 LINGER_S = 0.01
 """How long the first message of a micro-batch waits for company."""
-PUBLISH_EVERY_S = 5.0
 SESSION_EXPIRY_S = 3600
 """How long the broker keeps what comes for a worker that is away; after that the boxes send it again."""
-FIRST_PAUSE_S = 0.2
-PAUSE_S_MAX = 10.0
 
 
 class Transport(Protocol):
@@ -103,14 +97,13 @@ class Worker:
     def __init__(self, cloud: Cloud, transport: Transport) -> None:
         self._cloud = cloud
         self._transport = transport
-        self._publications: tuple[bytes, bytes] | None = None
-        self._sent: dict[TerminalId, tuple[bytes, bytes]] = {}
+        self._upkeep = Upkeep(cloud, self._send)
 
     async def run(self) -> None:
-        """Ingest and publish until cancelled; a bug in either ends both."""
+        """Ingest and keep up until cancelled; a bug in either ends both."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._ingest())
-            tasks.create_task(self._publish())
+            tasks.create_task(self._upkeep.run())
 
     async def _ingest(self) -> None:
         queue: asyncio.Queue[Received] = asyncio.Queue(BATCH_MESSAGES_MAX)
@@ -128,28 +121,35 @@ class Worker:
         """Commit a micro-batch, answer, and only then take it off the broker."""
         wanted = _sort(received)
         for hello in wanted.hellos:
-            reply = await self._persist(hello)
-            if isinstance(reply, Reply):
-                await self._send_publications(reply.terminal_id)
+            reply = await self._greet(hello)
+            if reply is not None:
+                await self._upkeep.welcome(reply.terminal_id)
                 await self._answer(reply)
-        replies = await self._commit(wanted.batches)
-        for reply in replies:
+        for reply in await self._commit(wanted.batches):
             await self._answer(reply)
         for message in received:
             message.acknowledge()
 
-    async def _persist(self, hello: Incoming) -> Reply | None:
+    async def _greet(self, hello: Incoming) -> Reply | None:
         def work(session: Session) -> Reply | Refusal:
             return take_hello(session, hello, now_ms=self._cloud.clock.now_ms())
 
-        reply = await self._until_database(work)
+        try:
+            reply = await self._cloud.run(work)
+        except (CloudError, DBAPIError) as error:
+            _log.exception("hello_not_taken terminal=%s code=%s", hello.terminal_id.hex(), _code_of(error))
+            return None
         if isinstance(reply, Refusal):
             _log.warning("hello_refused terminal=%s refusal=%s", hello.terminal_id.hex(), reply)
             return None
         return reply
 
     async def _commit(self, batches: Sequence[Incoming]) -> list[Reply]:
-        """Commit all batches together; if one of them breaks the work, each by itself, so that it stays alone."""
+        """Commit all batches together; what breaks the work is parted until one record is left, and that is named.
+
+        The record is not acknowledged, so its box keeps it and gives it up as lost in the end; those around it are
+        posted. Of several answers to one nonce the last is given.
+        """
         if not batches:
             return []
 
@@ -157,26 +157,19 @@ class Worker:
             return take_batches(session, batches, judge=self._cloud.judge(), now_ms=self._cloud.clock.now_ms())
 
         try:
-            return await self._until_database(work)
-        except DatabaseError:
-            raise
-        except CloudError as error:
-            if len(batches) == 1:
-                # Not acknowledged to the box, which keeps it and sends it again; a person finds it in the log.
-                _log.exception("batch_not_posted terminal=%s code=%s", batches[0].terminal_id.hex(), error.code)
+            return await self._cloud.run(work)
+        except (CloudError, DBAPIError) as error:
+            parts = batches if len(batches) > 1 else single_records(batches[0])
+            if len(parts) == 1:
+                await self._name_not_posted(parts[0], error)
                 return []
-        return [reply for batch in batches for reply in await self._commit([batch])]
+        replies = [reply for part in parts for reply in await self._commit([part])]
+        return list({(reply.terminal_id, reply.epoch, reply.nonce): reply for reply in replies}.values())
 
-    async def _until_database(self, work: Callable[[Session], T]) -> T:
-        """Run a transaction, waiting as long as the database is away; the messages wait with it."""
-        pause_s = FIRST_PAUSE_S
-        while True:
-            try:
-                return await asyncio.to_thread(run_transaction, self._cloud.engine, work, lookup=lambda _session: None)
-            except DatabaseError as error:
-                _log.warning("database_waited_for code=%s pause_s=%.1f", error.code, pause_s)
-                await asyncio.sleep(pause_s)
-                pause_s = min(PAUSE_S_MAX, pause_s * 2)
+    async def _name_not_posted(self, batch: Incoming, error: CloudError | DBAPIError) -> None:
+        code, now_ms = _code_of(error), self._cloud.clock.now_ms()
+        _log.error("record_not_posted terminal=%s code=%s", batch.terminal_id.hex(), code, exc_info=error)
+        await self._cloud.run(lambda session: note_not_posted(session, batch, code=code, now_ms=now_ms))
 
     async def _answer(self, reply: Reply) -> None:
         key = self._cloud.keyring.signing_key(RoleUse.ACKNOWLEDGEMENT, now_ms=self._cloud.clock.now_ms())
@@ -192,39 +185,18 @@ class Worker:
         )
         await self._send(ACKNOWLEDGEMENT_TOPIC, reply.terminal_id, ACKNOWLEDGEMENT.sign(key, content).encode())
 
-    async def _send(self, row: Topic, terminal_id: TerminalId, payload: bytes) -> None:
+    async def _send(self, row: Topic, terminal_id: TerminalId, payload: bytes) -> bool:
         try:
             await self._transport.publish(topic(row, terminal_id), payload, qos=row.qos, retain=row.retained)
         except LinkError as error:
-            # The box misses the answer and asks again.
-            _log.info("answer_not_sent terminal=%s reason=%s", terminal_id.hex(), error.code)
+            # A box that misses its answer asks again.
+            _log.info("not_sent topic=%s terminal=%s reason=%s", row.name, terminal_id.hex(), error.code)
+            return False
+        return True
 
-    async def _publish(self) -> None:
-        """Keep snapshot and policy fresh, and send them to every terminal that has not been sent this version."""
-        while True:
-            for terminal_id in await self._until_database(self._refresh):
-                if self._sent.get(terminal_id) != self._publications:
-                    await self._send_publications(terminal_id)
-            await asyncio.sleep(PUBLISH_EVERY_S)
 
-    def _refresh(self, session: Session) -> list[TerminalId]:
-        """Publish newer versions where they are due; answers the terminals in service."""
-        now_ms = self._cloud.clock.now_ms()
-        snapshot = self._cloud.publisher.refresh_snapshot(session, now_ms=now_ms)
-        policy = self._cloud.publisher.refresh_policy(session, now_ms=now_ms)
-        self._publications = (snapshot.encoded, policy.encoded)
-        found: list[Terminal] = []
-        while page := fleet_service.list_terminals(session, after=found[-1].terminal_id if found else None):
-            found.extend(page)
-        return [terminal.terminal_id for terminal in found if terminal.state is not TerminalState.RETIRED]
-
-    async def _send_publications(self, terminal_id: TerminalId) -> None:
-        if self._publications is None:
-            await self._until_database(self._refresh)
-        if self._publications is not None:
-            snapshot, policy = self._sent[terminal_id] = self._publications
-            await self._send(TRUST, terminal_id, snapshot)
-            await self._send(POLICY, terminal_id, policy)
+def _code_of(error: CloudError | DBAPIError) -> str:
+    return error.code if isinstance(error, CloudError) else "database_refused"
 
 
 async def _gather(queue: "asyncio.Queue[Received]") -> list[Received]:

@@ -5,6 +5,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +93,15 @@ def _world(folder: Path, console: Console) -> Iterator[tuple[World, Day]]:
             network = Network(port=network_port, target_port=servers.broker.port)
             cloud = world.start_cloud()
         console.print(f"[green]✓[/] cloud with its ledger, broker ({servers.kind}) and Redis run")
-        with console.status("enrolling the box …"):
+        with console.status("enrolling the box, opening wallets …"), ThreadPoolExecutor(1) as beside:
             terminal_id = world.enrol_box(cloud)
-            till = world.start_box()
-        console.print(f"[green]✓[/] box enrolled as terminal {terminal_id}")
-        with console.status("opening wallets …"):
+            box_starts = beside.submit(world.start_box)
             customers = {
                 name: world.add_customer(cloud, name, number=number, funds_minor=FUNDS_MINOR)
                 for number, name in enumerate(NAMES)
             }
+            till = box_starts.result()
+        console.print(f"[green]✓[/] box enrolled as terminal {terminal_id}")
         console.print(f"[green]✓[/] {len(customers)} wallets topped up, each phone has its grant")
         day = Day(world, cloud, till, customers, network.cut, network.restore, console.print)
         day.wait_until(lambda: day.box()["link"] == "online", "the box did not reach the cloud")

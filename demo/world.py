@@ -1,24 +1,32 @@
 """The whole world of the demo on one machine: keys, broker, Redis, cloud, network, one box, and its customers.
 
 Cloud and box are processes of their own, started by the very commands a person would type, so that the box can be
-killed like any other process. Everything lies in one folder, made anew for each run.
+killed like any other process. What is done once (key ceremony, tables, enrolment) is done in this process, which saves
+a second's start for each. Everything lies in one folder, made anew for each run.
 """
 
-import os
+import asyncio
 import secrets
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from cloud.db import upgrade
+from cloud.fleet.authority import issue_server_certificate, issue_worker_certificate
+from cloud.key_ceremony import create_keys, write_new_file
+from cloud.keyring import ROOT_PUBLIC_NAME, Keyring, to_pem
+from cloud.settings import CloudSettings
 from demo.clients import CloudClient, PhoneLink, Till
 from demo.phone import Phone
 from demo.processes import LOOPBACK, ServerError, ServerProcess
 from demo.servers import DemoServers, TlsFiles
+from edge.main import enrol_box
+from edge.settings import load_settings
 from hardware.cameras.counter import put_on_screen
+from sync.clock import SystemClock
 from sync.keys import Ed25519SigningKey
 
 WORKER_NAME = "cloud-worker"
@@ -71,10 +79,26 @@ class World:
 
     def make_keys(self) -> None:
         """Hold the key ceremony, and make the certificates of broker and worker."""
-        keys = str(self.cloud_folder / "keys")
-        self._tillbox("keys", "init", keys)
-        self._tillbox("keys", "broker-certificate", keys, "localhost", LOOPBACK, "--out", str(self.folder / "broker"))
-        self._tillbox("keys", "worker-certificate", keys, WORKER_NAME, "--out", str(self.cloud_folder / "link"))
+        now_ms = SystemClock().now_ms()
+        keys = self.cloud_folder / "keys"
+        create_keys(keys, now_ms=now_ms, passphrase=None)
+        ring = Keyring.load(keys, now_ms=now_ms)
+        fleet_ca = ring.fleet_ca(now_ms=now_ms)
+        broker = issue_server_certificate(fleet_ca, ["localhost", LOOPBACK], now_ms=now_ms)
+        worker = issue_worker_certificate(fleet_ca, WORKER_NAME, now_ms=now_ms)
+        authorities = to_pem(ring.ca_certificates(now_ms=now_ms))
+        for folder, name, issued in (
+            (self.folder / "broker", "broker", broker),
+            (self.link_folder, WORKER_NAME, worker),
+        ):
+            folder.mkdir(parents=True)
+            write_new_file(folder / f"{name}.key", issued.private_key_pem, is_secret=True)
+            write_new_file(folder / f"{name}.crt", to_pem([issued.certificate]))
+            (folder / "ca.crt").write_bytes(authorities)
+
+    @property
+    def link_folder(self) -> Path:
+        return self.cloud_folder / "link"
 
     def start_servers(self) -> DemoServers:
         """Start broker and Redis."""
@@ -96,7 +120,7 @@ class World:
             "TILLBOX_BROKER_PORT": str(self._broker_port_for_boxes),
             "TILLBOX_OPERATOR_TOKEN": self.operator_token,
         }
-        self._tillbox("cloud", "migrate", environment=environment)
+        upgrade(CloudSettings(data_folder=self.cloud_folder).effective_database_url)
         self.cloud_process = CommandProcess(
             "cloud",
             folder=self.folder / "logs",
@@ -118,17 +142,15 @@ class World:
         site = cloud.post(f"/v1/operator/merchants/{merchant}/sites", {"name": "Main street"})["site_id"]
         wanted = {"merchant_id": merchant, "site_id": site, "name": "Corner Café"}
         code = cloud.post("/v1/operator/enrolment-codes", wanted)["code"]
-        output = self._tillbox(
-            *self._box_options,
-            "enrol",
-            "--cloud",
-            self.cloud_url,
-            "--code",
-            code,
-            "--hardware-serial",
-            f"demo-{secrets.token_hex(4)}",
+        identity = asyncio.run(
+            enrol_box(
+                load_settings(data_folder=self.box_folder, root_key_file=self.root_key_file),
+                cloud_url=self.cloud_url,
+                code=code,
+                hardware_serial=f"demo-{secrets.token_hex(4)}",
+            )
         )
-        return next(word for word in output.split() if len(word) == 16 and set(word) <= set("0123456789abcdef"))
+        return identity.terminal.terminal_id.hex()
 
     def start_box(self) -> Till:
         """Start the box with the simulated counter as its camera."""
@@ -187,26 +209,18 @@ class World:
             self.servers.stop()
 
     @property
+    def box_folder(self) -> Path:
+        return self.folder / "box"
+
+    @property
+    def root_key_file(self) -> Path:
+        """The root that the box has pinned."""
+        return self.cloud_folder / "keys" / ROOT_PUBLIC_NAME
+
+    @property
     def _box_options(self) -> list[str]:
-        root = self.cloud_folder / "keys" / "root.pub"
-        return ["terminal", "--data", str(self.folder / "box"), "--root-key", str(root)]
+        return ["terminal", "--data", str(self.box_folder), "--root-key", str(self.root_key_file)]
 
     def _kept(self, client: Client) -> Client:
         self._closers.append(client)
         return client
-
-    def _tillbox(self, *arguments: str, environment: dict[str, str] | None = None) -> str:
-        """Run one command to its end; raises ``ServerError`` with what it said."""
-        done = subprocess.run(
-            [sys.executable, "-m", "tillbox", *arguments],
-            env={**os.environ, "TILLBOX_ROOT_PASSPHRASE": "", **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-        if done.returncode:
-            said = (done.stderr or done.stdout).strip()
-            raise ServerError(f"tillbox {' '.join(arguments[:2])} failed: {said}")
-        return done.stdout

@@ -137,8 +137,12 @@ def open_identity(encoded_answer: bytes, held: HeldTrust) -> Identity | Refusal:
     certificate = TERMINAL_CERTIFICATE.read(message.content.certificate)
     if isinstance(certificate, Refusal):
         return certificate
-    at_ms = certificate.content.not_before_s * 1000
-    fleet_ca = held.issuers.find(RoleUse.FLEET_CA, message.content.key_id, at_ms=at_ms)
+    fleet_ca = held.issuers.find_for_life(
+        RoleUse.FLEET_CA,
+        message.content.key_id,
+        issued_ms=certificate.content.not_before_s * 1000,
+        expires_ms=certificate.content.not_after_s * 1000,
+    )
     if isinstance(fleet_ca, Refusal):
         return fleet_ca
     refusal = ENROLMENT_ANSWER.verify(message, fleet_ca) or TERMINAL_CERTIFICATE.verify(certificate, fleet_ca)

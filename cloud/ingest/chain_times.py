@@ -44,7 +44,7 @@ class HeldTimes:
 
 @dataclass(frozen=True, slots=True)
 class ChainTimes:
-    """``not_before_ms`` by record hash; ``tips_ms`` by branch, which the next record of the branch may not lie before."""
+    """What may not be preceded: ``not_before_ms`` by each record (by its hash), ``tips_ms`` by a branch's next one."""
 
     not_before_ms: Mapping[bytes, int]
     tips_ms: Mapping[int, int]

@@ -56,8 +56,7 @@ def make_router(engine: Engine, cache: Cache, operator_token: str | None) -> API
                 for case in report.exceptions
             ],
             "balances": [
-                {"kind": line.kind, "currency": line.currency, "balance_minor": line.balance_minor}
-                for line in balances
+                {"kind": line.kind, "currency": line.currency, "balance_minor": line.balance_minor} for line in balances
             ],
         }
 

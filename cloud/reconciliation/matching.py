@@ -152,9 +152,13 @@ def _of_terminal(
     outcomes: defaultdict[Outcome, int] = defaultdict(int)
     posted_minor = suspense_minor = not_posted_minor = voided_minor = 0
     unexplained: list[Unexplained] = []
+    owners = _owners(sales, outcome_of)
     for sale in sales:
         decided = outcome_of.get(sale.record_hash)
-        found = posted.get((terminal_id, sale.payment_id), PostedPayment(0, 0, 0))
+        is_anothers = owners.get(sale.payment_id, sale.record_hash) != sale.record_hash
+        found = PostedPayment(0, 0, 0)
+        if not is_anothers:
+            found = posted.get((terminal_id, sale.payment_id), found)
         if decided is not None:
             outcomes[decided.outcome] += 1
         if fault := _fault(sale, decided, found):
@@ -181,6 +185,15 @@ def _of_terminal(
     )
 
 
+def _owners(sales: Iterable[RecordedSale], outcome_of: Mapping[bytes, DecidedPayment]) -> dict[bytes, bytes]:
+    """Return which record of each payment id was posted; the postings are not those of another under that id."""
+    return {
+        sale.payment_id: sale.record_hash
+        for sale in sales
+        if (decided := outcome_of.get(sale.record_hash)) is not None and decided.outcome not in NOT_POSTED
+    }
+
+
 def _fault(sale: RecordedSale, decided: DecidedPayment | None, found: PostedPayment) -> Unexplained | None:
     """Name what does not agree about one sale, or nothing."""
     if decided is None:
@@ -188,9 +201,6 @@ def _fault(sale: RecordedSale, decided: DecidedPayment | None, found: PostedPaym
     if decided.amount_minor != sale.amount_minor:
         difference_minor = sale.amount_minor - decided.amount_minor
         return Unexplained(sale.terminal_id, sale.payment_id, difference_minor, "decided for another amount")
-    if decided.outcome is Outcome.CONFLICT:
-        # A second record under a payment id that is posted already: the postings belong to the first.
-        return None
     expected_minor = 0 if decided.outcome in NOT_POSTED | {Outcome.VOID} else sale.amount_minor
     if found.total_minor == expected_minor:
         return None

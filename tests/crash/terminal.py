@@ -5,6 +5,7 @@ under, and what codes it is shown, it is told beforehand, so that it may be kill
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from edge.box_clock import Hands
 from edge.main import make_authoriser, open_box
 from edge.settings import TerminalSettings
 from edge.states import Sale
-from sync.grant import GRANT
+from sync.grant import GRANT, Grant
 from sync.ids import make_payment_id
 from sync.keys import Ed25519SigningKey
+from sync.message import Message
 from sync.money import Money
 from sync.payment_code import make_payment_code
 from sync.refusals import Refusal
@@ -35,6 +37,12 @@ class PhoneInHand:
 
     grant: bytes
     private_key: bytes
+
+    def unpacked(self) -> tuple[Message[Grant], Ed25519SigningKey]:
+        grant = GRANT.read(self.grant)
+        if isinstance(grant, Refusal):
+            raise ValueError(f"a phone holds a grant that cannot be read: {grant}")
+        return grant, Ed25519SigningKey.from_private_bytes(self.private_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +93,9 @@ async def _sell(life: Life, reports: Connection) -> None:
 
 def _sales(life: Life, *, currency: str) -> Iterator[tuple[Sale, str]]:
     """Yield sales of 1 to 9 cents with fresh codes of all phones in turn, none of them ever shown before."""
-    phones = [(GRANT.read(phone.grant), Ed25519SigningKey.from_private_bytes(phone.private_key)) for phone in life.phones]
-    random_bytes = _unlike_other_lives(life.number)
+    phones = [
+        (GRANT.read(phone.grant), Ed25519SigningKey.from_private_bytes(phone.private_key)) for phone in life.phones
+    ]
     for count in range(COUNTERS_OF_ONE_LIFE):
         grant, key = phones[count % len(phones)]
         if isinstance(grant, Refusal):
@@ -98,21 +107,5 @@ def _sales(life: Life, *, currency: str) -> Iterator[tuple[Sale, str]]:
             counter=FIRST_COUNTER + life.number * COUNTERS_OF_ONE_LIFE + count,
             challenge=count.to_bytes(8, "big"),
         )
-        payment_id = make_payment_id(now_ms=life.now_ms(), random_bytes=random_bytes)
+        payment_id = make_payment_id(now_ms=life.now_ms(), random_bytes=secrets.token_bytes)
         yield Sale(payment_id, Money(1 + count % 9, currency)), code.to_text()
-
-
-def _unlike_other_lives(number: int) -> "_Counting":
-    return _Counting(number)
-
-
-class _Counting:
-    """Bytes for payment ids that differ by life and sale."""
-
-    def __init__(self, life: int) -> None:
-        self._life = life
-        self._count = 0
-
-    def __call__(self, size: int) -> bytes:
-        self._count += 1
-        return (self._life << 32 | self._count).to_bytes(size, "big")

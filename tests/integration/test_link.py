@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.servers.fixtures import MakeMosquitto
 
 BOX = TerminalId(bytes.fromhex("00000000000000aa"))
 OTHER = TerminalId(bytes.fromhex("00000000000000bb"))
+E = TypeVar("E", Up, Down, Received)
 WORKERS = ["cloud-ingest", "cloud-ingest-2"]
 RECORDS_OF_BOX = topic(RECORDS, BOX)
 PATIENCE_S = 20.0
@@ -104,7 +106,7 @@ class Listener:
         await self.until(lambda: len(self.all(Received)) >= count)
         return self.all(Received)
 
-    def all[E: LinkEvent](self, kind: type[E]) -> list[E]:
+    def all(self, kind: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, kind)]
 
     def payloads(self) -> list[bytes]:

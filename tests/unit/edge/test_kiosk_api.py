@@ -296,6 +296,19 @@ async def test_only_a_whole_positive_number_of_minor_units_is_an_amount(
     assert counter.states == []
 
 
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+async def test_a_foreign_page_in_a_browser_here_cannot_begin_a_sale(
+    api: httpx.AsyncClient, counter: Counter, content_type: str
+) -> None:
+    """A browser sends these types across sites without asking; JSON it asks for first, and nobody here says yes."""
+    answer = await api.post("/v1/sales", content=b'{"amount_minor": 1}', headers={"Content-Type": content_type})
+    assert answer.status_code == 422
+    assert counter.states == []
+    asked = {"Origin": "https://elsewhere.test", "Access-Control-Request-Method": "POST"}
+    allowed = await api.options("/v1/sales", headers=asked)
+    assert "access-control-allow-origin" not in allowed.headers
+
+
 async def test_what_is_no_json_is_refused(api: httpx.AsyncClient) -> None:
     answer = await api.post("/v1/sales", content=b"\xff{", headers={"Content-Type": "application/json"})
     assert answer.status_code in (400, 422)

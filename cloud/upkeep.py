@@ -1,0 +1,128 @@
+"""What the cloud does unasked: keeps what terminals trust fresh and sent, and gives reserves back in their time.
+
+It runs beside ingest and never stops it: a deny list that is too long or a role key that has ended is a person's
+matter, while sales go on being posted.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from cloud.errors import CloudError
+from cloud.fleet import service as fleet_service
+from cloud.fleet.states import TerminalState
+from cloud.fleet.store import Terminal
+from cloud.foundation import Cloud
+from cloud.ingest import payment_store
+from cloud.wallets.release_service import release_due
+from sync.ids import TerminalId
+from sync.topics import POLICY, TRUST, Topic
+
+_log = logging.getLogger(__name__)
+
+PUBLISH_EVERY_S = 5.0
+RELEASE_EVERY_S = 60.0
+SENT_AGAIN_AFTER_MS = 3_600_000
+"""A terminal that greets is sent again what it was sent an hour ago: its broker may have forgotten it."""
+
+Send = Callable[[Topic, TerminalId, bytes], Awaitable[bool]]
+"""Publishes one message to a terminal; false where the broker has not taken it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publications:
+    """The newest signed trust snapshot and policy."""
+
+    snapshot: bytes
+    policy: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """What a terminal was sent last, and when (monotonic)."""
+
+    publications: Publications
+    at_ms: int
+
+
+class Upkeep:
+    """One process's upkeep; ``run`` never ends by itself."""
+
+    def __init__(self, cloud: Cloud, send: Send) -> None:
+        self._cloud = cloud
+        self._send = send
+        self._publications: Publications | None = None
+        self._sent: dict[TerminalId, _Sending | None] = {}
+        """The terminals in service, each with what this process has sent it."""
+
+    async def run(self) -> None:
+        """Do every duty in its time until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_again_and_again(self.publish, every_s=PUBLISH_EVERY_S))
+            tasks.create_task(_again_and_again(self.release, every_s=RELEASE_EVERY_S))
+
+    async def publish(self) -> None:
+        """Keep snapshot and policy fresh, and send them to every terminal in service that has not got them."""
+        self._publications, in_service = await self._cloud.run(self._refresh)
+        self._sent = {terminal_id: self._sent.get(terminal_id) for terminal_id in in_service}
+        for terminal_id in in_service:
+            if not self._has(terminal_id) and not await self._send_to(terminal_id):
+                # The link is away; the rest is sent when it is back.
+                return
+
+    async def release(self) -> None:
+        """Give back the reserves whose time has come."""
+
+        def work(session: Session) -> int:
+            now_ms = self._cloud.clock.now_ms()
+            return len(release_due(session, posted=payment_store.posted_counters, now_ms=now_ms))
+
+        while released := await self._cloud.run(work):
+            _log.info("reserves_released count=%d", released)
+
+    async def welcome(self, terminal_id: TerminalId) -> None:
+        """Send a terminal that greets what it may lack; one that is not in service gets nothing."""
+        if self._publications is None or terminal_id not in self._sent:
+            return
+        sending = self._sent[terminal_id]
+        age_ms = 0 if sending is None else self._cloud.clock.monotonic_ms() - sending.at_ms
+        if not self._has(terminal_id) or age_ms >= SENT_AGAIN_AFTER_MS:
+            await self._send_to(terminal_id)
+
+    def _refresh(self, session: Session) -> tuple[Publications, list[TerminalId]]:
+        """Publish newer versions where they are due; answers them and the terminals in service."""
+        now_ms = self._cloud.clock.now_ms()
+        snapshot = self._cloud.publisher.refresh_snapshot(session, now_ms=now_ms)
+        policy = self._cloud.publisher.refresh_policy(session, now_ms=now_ms)
+        found: list[Terminal] = []
+        while page := fleet_service.list_terminals(session, after=found[-1].terminal_id if found else None):
+            found.extend(page)
+        in_service = [terminal.terminal_id for terminal in found if terminal.state is not TerminalState.RETIRED]
+        return Publications(snapshot.encoded, policy.encoded), in_service
+
+    def _has(self, terminal_id: TerminalId) -> bool:
+        sending = self._sent.get(terminal_id)
+        return sending is not None and sending.publications == self._publications
+
+    async def _send_to(self, terminal_id: TerminalId) -> bool:
+        publications = self._publications
+        if publications is None:
+            return False
+        is_taken = await self._send(TRUST, terminal_id, publications.snapshot)
+        is_taken = is_taken and await self._send(POLICY, terminal_id, publications.policy)
+        if is_taken:
+            self._sent[terminal_id] = _Sending(publications, self._cloud.clock.monotonic_ms())
+        return is_taken
+
+
+async def _again_and_again(duty: Callable[[], Awaitable[None]], *, every_s: float) -> None:
+    while True:
+        try:
+            await duty()
+        except (CloudError, DBAPIError) as error:
+            _log.exception("upkeep_failed code=%s", getattr(error, "code", "database_refused"))
+        await asyncio.sleep(every_s)
