@@ -36,11 +36,15 @@ FRAME_WAIT_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """The texts found in one picture or frame of ``source``, and the milliseconds it took to find them."""
+    """The texts found in one picture or frame of ``source``, and the milliseconds it took to find them.
+
+    ``problem`` says why a picture could not be looked at.
+    """
 
     source: str
     texts: tuple[str, ...]
     decode_ms: float
+    problem: str = ""
 
 
 class CameraScanner:
@@ -140,7 +144,7 @@ def sightings(path: str, *, watch_s: float) -> Iterator[Sighting]:
             try:
                 reading = decode_picture(picture, reader)
             except PictureUnreadable as error:
-                yield Sighting(f"{picture}: {error}", (), 0.0)
+                yield Sighting(str(picture), (), 0.0, problem=str(error))
                 continue
             yield Sighting(str(picture), reading.texts, reading.decode_ms)
         return

@@ -60,7 +60,8 @@ def scan_paths(
     for path in paths:
         for sighting in sightings(path, watch_s=watch_s):
             if decode_only or not sighting.texts:
-                yield ScanLine(sighting.source, sighting.texts, sighting.decode_ms)
+                products = {"problem": sighting.problem} if sighting.problem else {}
+                yield ScanLine(sighting.source, sighting.texts, sighting.decode_ms, products)
                 continue
             for text in sighting.texts:
                 products = _run_chain(text, trust, amount_minor=amount_minor)

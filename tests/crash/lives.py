@@ -38,7 +38,7 @@ def warm_up() -> None:
 
 @dataclass(slots=True)
 class End:
-    """How a life ended: the payments it told of, and how long it sold."""
+    """How a life ended: the payments it told of, and the refusal of a sale that should have been approved."""
 
     reported: list[bytes]
     refused: str = ""

@@ -158,11 +158,11 @@ def _shown(default: Any) -> str:
 
 def test_every_decision_stands_in_the_index_under_its_number_and_title() -> None:
     pages = sorted((DOCS / "adr").glob("[0-9]*.md"))
-    rows = list(table_rows(text_of("docs/adr/README.md")))[1:]
     titles = [page.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ") for page in pages]
+    rows = re.findall(r"^\| (\d+) \| \[(.+)\]\((.+)\) \|", text_of("docs/adr/README.md"), re.MULTILINE)
+    assert [f"{number}. {title}" for number, title, _ in rows] == titles
+    assert [name for _, _, name in rows] == [page.name for page in pages]
     assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
-    assert titles == [f"{row[0]}. {re.findall(r'\[(.+)\]', row[1])[0]}" for row in rows]
-    assert [page.name for page in pages] == [re.findall(r"\((.+)\)", row[1])[0] for row in rows]
 
 
 @pytest.mark.parametrize("page", sorted((DOCS / "adr").glob("[0-9]*.md")), ids=lambda path: path.name)

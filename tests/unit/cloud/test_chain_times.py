@@ -31,7 +31,9 @@ def moment(
 def follow(
     *moments: Moment, view: ChainView = GROWN, behind_ms: dict[bytes, int] | None = None, is_sound: bool = True
 ) -> ChainTimes:
-    held = HeldTimes(OPENED_MS, {branch.number: TIP_MS for branch in view.branches if branch.tip_number}, behind_ms or {})
+    held = HeldTimes(
+        OPENED_MS, {branch.number: TIP_MS for branch in view.branches if branch.tip_number}, behind_ms or {}
+    )
     return follow_times(view, moments, held=held, is_sound=is_sound)
 
 
