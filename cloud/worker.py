@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from cloud.errors import CloudError
 from cloud.foundation import Cloud
 from cloud.ingest.service import Incoming, Reply, note_not_posted, single_records, take_batches, take_hello
+from cloud.settings import CloudSettings
 from cloud.upkeep import Upkeep
 from sync.acknowledgement import ACKNOWLEDGEMENT, Acknowledgement
 from sync.errors import LinkError
@@ -66,9 +67,14 @@ class LinkTransport:
 
 async def run_worker(cloud: Cloud) -> None:
     """Connect to the broker and work until cancelled; raises ``LinkSetupError`` where the certificates are missing."""
-    settings = cloud.settings
+    async with Link(link_settings(cloud.settings)) as link:
+        await Worker(cloud, LinkTransport(link)).run()
+
+
+def link_settings(settings: CloudSettings) -> LinkSettings:
+    """Say where and as whom a worker connects, and to what it listens."""
     folder = settings.data_folder / "link"
-    link_settings = LinkSettings(
+    return LinkSettings(
         host=settings.mqtt_host,
         port=settings.mqtt_port,
         ca_file=settings.mqtt_ca_file or folder / "ca.crt",
@@ -81,8 +87,6 @@ async def run_worker(cloud: Cloud) -> None:
         ],
         session_expiry_s=SESSION_EXPIRY_S,
     )
-    async with Link(link_settings) as link:
-        await Worker(cloud, LinkTransport(link)).run()
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ class LinkFault(StrEnum):
     SUBSCRIPTION_REFUSED = "subscription_refused"
     TAKEN_OVER = "taken_over"
     CLOSED_BY_BROKER = "closed_by_broker"
+    CLOSED_EARLY = "closed_early"
     PROTOCOL_BROKEN = "protocol_broken"
     CONNECTION_LOST = "connection_lost"
 
@@ -80,6 +81,7 @@ _WORDS = {
     LinkFault.SUBSCRIPTION_REFUSED: "the broker does not let us subscribe; its access list is wrong",
     LinkFault.TAKEN_OVER: "another client has connected with this identity",
     LinkFault.CLOSED_BY_BROKER: "the broker closed the connection",
+    LinkFault.CLOSED_EARLY: "the broker soon closed the connection; if this goes on, another client has this identity",
     LinkFault.PROTOCOL_BROKEN: "the broker sent what MQTT does not allow",
     LinkFault.CONNECTION_LOST: "the connection was lost",
 }

@@ -35,6 +35,7 @@ PUBLISH_WINDOW_MAX = 100
 PUBLISH_OVERHEAD = 16
 """Bytes that MQTT adds to topic and payload, at most, with the properties we use."""
 
+PROTOCOL_ERROR = 130
 SESSION_TAKEN_OVER = 142
 PACKET_TOO_LARGE = 149
 """MQTT v5 reason codes (§2.4)."""
@@ -292,15 +293,19 @@ class Connection:
     def _was_lost(
         self, _client: mqtt.Client, _data: object, flags: mqtt.DisconnectFlags, reason: ReasonCode, _properties: object
     ) -> None:
+        detail = ""
         if flags.is_disconnect_packet_from_server:
             is_takeover = reason.value == SESSION_TAKEN_OVER
             fault, detail = (LinkFault.TAKEN_OVER, "") if is_takeover else (LinkFault.CLOSED_BY_BROKER, str(reason))
+        elif reason.value == PROTOCOL_ERROR:
+            fault = LinkFault.PROTOCOL_BROKEN
         elif self._connected.done():
-            fault, detail = LinkFault.CONNECTION_LOST, ""
+            was_closed = self._socket is not None and self._socket.was_closed
+            fault = LinkFault.CLOSED_BY_BROKER if was_closed else LinkFault.CONNECTION_LOST
         else:
             # In TLS 1.3 the broker's word on our certificate comes after the handshake, when we read its answer.
-            alert = "" if self._socket is None else self._socket.alert
-            fault, detail = (LinkFault.OWN_CERTIFICATE_REFUSED, alert) if alert else (LinkFault.CLOSED_UNANSWERED, "")
+            detail = "" if self._socket is None else self._socket.alert
+            fault = LinkFault.OWN_CERTIFICATE_REFUSED if detail else LinkFault.CLOSED_UNANSWERED
         self._end(DisconnectedError(fault, detail))
 
     def _end(self, error: DisconnectedError) -> None:
@@ -323,11 +328,17 @@ class Connection:
 
 
 class _LinkSocket(ssl.SSLSocket):
-    """A TLS socket that does what paho leaves out: closes after a failed handshake, and keeps why reading failed."""
+    """A TLS socket that does what paho leaves out: closes after a failed handshake, and keeps how reading ended.
+
+    ``alert`` is the broker's last word in TLS; ``was_closed`` says that it closed in order and did not just vanish.
+    """
 
     alert = ""
+    was_closed = False
+    suppress_ragged_eofs: bool
 
     def do_handshake(self, block: bool = False) -> None:
+        self.suppress_ragged_eofs = False
         try:
             super().do_handshake(block)
         except BaseException:
@@ -336,12 +347,14 @@ class _LinkSocket(ssl.SSLSocket):
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         try:
-            return super().recv(buflen, flags)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            data = super().recv(buflen, flags)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLEOFError):
             raise
         except ssl.SSLError as error:
             self.alert = _spoken(error)
             raise
+        self.was_closed = not data
+        return data
 
 
 def _make_client(settings: LinkSettings, tls: ssl.SSLContext) -> mqtt.Client:

@@ -18,6 +18,7 @@ from sync.backoff import Backoff
 from sync.errors import LinkAwayError, LinkError, LinkFault, LinkSetupError, PublishRefusedError
 from sync.ids import TerminalId
 from sync.link import Down, Link, LinkEvent, LinkSettings, Received, Up
+from sync.link_connection import RECEIVE_MAX
 from sync.topics import ACKNOWLEDGEMENT, RECORDS, STATUS, shared_subscription, subscription, topic
 from tests.servers.certificates import CertificateFolder, make_certificates
 from tests.servers.fixtures import MakeMosquitto
@@ -213,10 +214,62 @@ async def test_a_broker_that_accepts_and_says_nothing_is_named(broker: Mosquitto
 async def test_a_broker_of_older_tls_is_refused(pki: CertificateFolder) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with speaking(b"", pki, context=context) as port, listening(box_settings(pki, port)) as box:
+        assert (await box.down()).fault in (LinkFault.TLS_FAILED, LinkFault.CLOSED_UNANSWERED)
+
+
+@asynccontextmanager
+async def speaking(
+    words: bytes, pki: CertificateFolder, *, context: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    """Serve TLS and say ``words`` to whoever has said something, then nothing; gives the port."""
+    context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pki.server.certificate, pki.server.key)
-    server = await asyncio.start_server(lambda _, writer: writer.close(), LOOPBACK, 0, ssl=context)
-    async with server, listening(box_settings(pki, server.sockets[0].getsockname()[1])) as box:
-        assert (await box.down()).fault is LinkFault.TLS_FAILED
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(words)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, LOOPBACK, 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+CONNACK, SUBACK = bytes.fromhex("2003000000"), bytes.fromhex("900400010001")
+MESSAGE = bytes.fromhex("320700017400010061")
+
+
+@pytest.mark.parametrize(
+    "words, fault",
+    [
+        (bytes.fromhex("2003008700"), LinkFault.CONNECTION_REFUSED),
+        (CONNACK + bytes.fromhex("900400010087"), LinkFault.SUBSCRIPTION_REFUSED),
+        (CONNACK + SUBACK + bytes.fromhex("e0028e00"), LinkFault.TAKEN_OVER),
+        (CONNACK + SUBACK + bytes.fromhex("e0028900"), LinkFault.CLOSED_EARLY),
+        (CONNACK + SUBACK + bytes.fromhex("4000"), LinkFault.PROTOCOL_BROKEN),
+        (CONNACK + SUBACK + 201 * MESSAGE, LinkFault.PROTOCOL_BROKEN),
+        (CONNACK, LinkFault.NO_ANSWER),
+        (b"", LinkFault.NO_ANSWER),
+    ],
+    ids=[
+        "not_authorised",
+        "subscription_not_authorised",
+        "session_taken_over",
+        "server_busy",
+        "malformed_packet",
+        "more_than_it_may_send",
+        "no_word_on_the_subscription",
+        "no_word",
+    ],
+)
+async def test_what_a_broker_says_is_named(words: bytes, fault: LinkFault, pki: CertificateFolder) -> None:
+    async with speaking(words, pki) as port:
+        settings = replace(box_settings(pki, port), connect_timeout_s=0.5, backoff=Backoff(60_000, 60_000))
+        async with listening(settings) as box:
+            assert (await box.down()).fault is fault
+            assert box.link.takeover_count == (fault in (LinkFault.TAKEN_OVER, LinkFault.CLOSED_EARLY))
 
 
 @pytest.mark.parametrize("broken", ["ca_file", "certificate_file", "key_file"])
@@ -320,8 +373,9 @@ async def test_who_stops_waiting_for_the_broker_harms_nobody(pki: CertificateFol
 # Taking messages off the broker
 
 
-async def test_what_was_not_acknowledged_comes_again_after_the_broker_was_killed(
-    broker: Mosquitto, pki: CertificateFolder
+@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
+async def test_what_was_not_acknowledged_comes_again_after_the_broker_was_away(
+    is_killed: bool, broker: Mosquitto, pki: CertificateFolder
 ) -> None:
     async with (
         listening(worker_settings(pki, broker.port)) as worker,
@@ -329,25 +383,22 @@ async def test_what_was_not_acknowledged_comes_again_after_the_broker_was_killed
     ):
         await worker.up()
         await box.up()
-        await box.link.publish(RECORDS_OF_BOX, b"first")
-        await box.link.publish(RECORDS_OF_BOX, b"second")
-        first, second = await worker.received(2)
-        first.acknowledge()
-        await box.link.publish(RECORDS_OF_BOX, b"third")
-        await worker.received(3)
-        broker.kill()
+        for payload in (b"one", b"two", b"three", b"four"):
+            await box.link.publish(RECORDS_OF_BOX, payload)
+        one, two, *_ = await worker.received(4)
+        one.acknowledge()
+        broker.kill() if is_killed else broker.stop()
         await worker.down()
         broker.start()
         await worker.up(2)
-        await worker.received(5)
-        assert sorted(worker.payloads()[3:]) == [b"second", b"third"]
-        # The connection it came by is gone, so this must not take the message that has its number now.
-        second.acknowledge()
-        for again in worker.all(Received)[3:]:
-            again.acknowledge()
+        # A killed Mosquitto may forget the last message that it had acknowledged: the reason why PUBACK is no receipt.
+        again = (await worker.received(6 if is_killed else 7))[4:]
+        assert b"two" in [received.payload for received in again]
+        # The connection it came by is gone, so this must not take the message that bears its number now.
+        two.acknowledge()
         await box.up(2)
-        await box.link.publish(RECORDS_OF_BOX, b"fourth")
-        assert (await worker.received(6))[5].payload == b"fourth"
+        await box.link.publish(RECORDS_OF_BOX, b"five")
+        await worker.until(lambda: b"five" in worker.payloads())
 
 
 async def test_the_broker_holds_back_while_too_many_wait_for_their_acknowledgement(
@@ -359,12 +410,13 @@ async def test_the_broker_holds_back_while_too_many_wait_for_their_acknowledgeme
     ):
         await worker.up()
         await box.up()
-        sent = [str(number).encode() for number in range(60)]
-        for payload in sent:
-            await box.link.publish(RECORDS_OF_BOX, payload)
-        # Mosquitto has 20 messages open with a client at most; none of the others was dropped.
-        assert worker.payloads() == sent[: len(worker.payloads())]
-        assert len(worker.payloads()) <= 20
+        sent = [str(number).encode() for number in range(RECEIVE_MAX + 50)]
+        async with asyncio.TaskGroup() as tasks:
+            for payload in sent:
+                tasks.create_task(box.link.publish(RECORDS_OF_BOX, payload))
+        await worker.received(RECEIVE_MAX)
+        await worker.link.publish(topic(ACKNOWLEDGEMENT, BOX), b"the broker is not behind")
+        assert worker.payloads() == sent[:RECEIVE_MAX]
         taken = 0
         while taken < len(sent):
             for received in (await worker.received(taken + 1))[taken:]:
@@ -477,7 +529,8 @@ async def test_a_second_client_of_one_name_takes_over_and_is_counted(broker: Mos
         async with listening(settings) as second:
             await second.up()
             down = await first.down()
-            assert down.fault is LinkFault.TAKEN_OVER
+            # Mosquitto 2.0 closes without a reason.
+            assert down.fault is LinkFault.CLOSED_EARLY
             assert "another client" in down.words
             assert first.link.takeover_count == 1
             await second.link.publish(RECORDS_OF_BOX, b"mine")
@@ -488,7 +541,7 @@ async def test_a_broker_that_shuts_down_in_order_is_reported(broker: Mosquitto, 
         await box.up()
         broker.stop()
         down = await box.down()
-        assert down.fault in (LinkFault.CLOSED_BY_BROKER, LinkFault.CONNECTION_LOST)
+        assert down.fault in (LinkFault.CLOSED_BY_BROKER, LinkFault.CLOSED_EARLY)
         broker.start()
         await box.up(2)
 
@@ -496,9 +549,14 @@ async def test_a_broker_that_shuts_down_in_order_is_reported(broker: Mosquitto, 
 # The embedded broker of the demo
 
 
+def embedded_worker_settings(pki: CertificateFolder, port: int) -> LinkSettings:
+    """With a session that ends with the connection: kept, one with a shared subscription breaks this broker."""
+    return replace(worker_settings(pki, port), session_expiry_s=0)
+
+
 async def test_the_embedded_broker_carries_batches_both_ways(embedded: EmbeddedBroker, pki: CertificateFolder) -> None:
     async with (
-        listening(worker_settings(pki, embedded.port)) as worker,
+        listening(embedded_worker_settings(pki, embedded.port)) as worker,
         listening(box_settings(pki, embedded.port)) as box,
     ):
         await worker.up()
@@ -517,7 +575,7 @@ async def test_the_embedded_broker_takes_acknowledgements_that_come_late_and_out
     embedded: EmbeddedBroker, pki: CertificateFolder
 ) -> None:
     async with (
-        listening(worker_settings(pki, embedded.port)) as worker,
+        listening(embedded_worker_settings(pki, embedded.port)) as worker,
         listening(box_settings(pki, embedded.port)) as box,
     ):
         await worker.up()
@@ -529,3 +587,18 @@ async def test_the_embedded_broker_takes_acknowledgements_that_come_late_and_out
         await box.link.publish(RECORDS_OF_BOX, b"after")
         await worker.received(11)
         assert not worker.all(Down)
+
+
+async def test_the_embedded_broker_goes_on_when_a_worker_leaves_and_comes_back(
+    embedded: EmbeddedBroker, pki: CertificateFolder
+) -> None:
+    async with listening(box_settings(pki, embedded.port)) as box:
+        await box.up()
+        for payload in (b"one", b"two"):
+            async with listening(embedded_worker_settings(pki, embedded.port)) as worker:
+                await worker.up()
+                await box.link.publish(RECORDS_OF_BOX, payload)
+                await worker.received(1)
+                assert worker.payloads() == [payload]
+            await box.link.publish(RECORDS_OF_BOX, b"to nobody")
+        assert not box.all(Down)

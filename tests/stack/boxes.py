@@ -124,6 +124,11 @@ class SellingBox:
                 await self.changed.wait()
 
 
+def payment_id(now_ms: int) -> PaymentId:
+    """Make a payment id as the terminal does."""
+    return make_payment_id(now_ms=now_ms, random_bytes=secrets.token_bytes)
+
+
 @asynccontextmanager
 async def selling_box(settings: TerminalSettings, hands: Hands | None = None) -> AsyncIterator[SellingBox]:
     """Start an enrolled box from its folder, with its link, and stop it at the end."""

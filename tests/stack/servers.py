@@ -1,18 +1,24 @@
 """A cloud whose clock is the machine's, with a broker as production has it: TLS, client certificates, access list."""
 
-from collections.abc import Callable
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import uvicorn
 from click.testing import CliRunner
+from fastapi import FastAPI
 
 from cloud.cli import keys
 from cloud.fleet.broker_access import render_access_list
-from demo.processes import LOOPBACK
+from demo.processes import LOOPBACK, free_port
 from demo.servers import Mosquitto, TlsFiles
 from sync.clock import SystemClock
 from tests.fakes.cloud_world import CloudWorld, HandClock
 
+PATIENCE_S = 30.0
 WORKER_NAME = "cloud-worker"
 BROKER_NAMES = ("localhost", LOOPBACK)
 
@@ -49,3 +55,33 @@ def with_broker(world: CloudWorld, make_mosquitto: Callable[..., Mosquitto], fol
     update = {"mqtt_host": "localhost", "mqtt_port": broker.port, "worker_name": WORKER_NAME}
     world.cloud = replace(world.cloud, settings=settings.model_copy(update=update))
     return broker
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[str]:
+    """Serve an application over real HTTP on a free port, and give its address."""
+    server = _Server(uvicorn.Config(app, host=LOOPBACK, port=free_port(), log_level="warning"))
+    running = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await server.is_started.wait()
+        yield f"http://{LOOPBACK}:{server.config.port}"
+    finally:
+        server.should_exit = True
+        await running
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn that tells when it listens, and leaves the signals of the test's process alone."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_started = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_started.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
