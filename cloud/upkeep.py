@@ -123,6 +123,6 @@ async def _again_and_again(duty: Callable[[], Awaitable[None]], *, every_s: floa
     while True:
         try:
             await duty()
-        except (ZeroDivisionError, DBAPIError) as error:
+        except (CloudError, DBAPIError) as error:
             _log.exception("upkeep_failed code=%s", getattr(error, "code", "database_refused"))
         await asyncio.sleep(every_s)

@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edge.errors import SettingsInvalidError
+from edge.errors import NotProvisionedError, SettingsInvalidError
 from edge.settings import TerminalSettings
 from edge.states import Result, ResultKind
 from edge.terminal import ScannerError
@@ -104,6 +104,14 @@ class SpokenSignals:
 def key_store(settings: TerminalSettings) -> KeyStore:
     """Return where this box's private keys lie."""
     return FileKeyStore(settings.key_folder)
+
+
+def held_signing_key(store: KeyStore) -> Ed25519SigningKey:
+    """Load the signing key of an enrolled box; one is never made in the place of a lost one."""
+    held = store.load(SIGNING_KEY_NAME)
+    if held is None:
+        raise NotProvisionedError("The box's signing key is missing.")
+    return Ed25519SigningKey.from_private_bytes(held)
 
 
 def load_signing_key(store: KeyStore) -> Ed25519SigningKey:

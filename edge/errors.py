@@ -6,6 +6,7 @@
     ├── SettingsInvalidError         settings_invalid          a setting is missing or wrong
     ├── NotProvisionedError          not_provisioned           this terminal was never set up, or its files are gone
     ├── AlreadyProvisionedError      already_provisioned       it is set up already; nothing is overwritten
+    ├── NotRunningError              not_running               no running box answers
     ├── EnrolmentError               enrolment_failed          the box could not be enrolled
     ├── TrustBrokenError             trust_broken              what the box trusts does not verify under its root
     └── OutboxError                  the queue of approved sales cannot be used
@@ -65,6 +66,14 @@ class AlreadyProvisionedError(EdgeError):
     code = "already_provisioned"
     not_lost = "The set-up and all sales in it are unchanged."
     to_do = "Start the terminal as it is; for a new enrolment use a new epoch."
+
+
+class NotRunningError(EdgeError):
+    """No running box answers on its local API."""
+
+    code = "not_running"
+    not_lost = "Nothing was changed."
+    to_do = "Start the box with `tillbox terminal run`, or name the port it listens on."
 
 
 class EnrolmentError(EdgeError):

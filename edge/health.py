@@ -121,6 +121,9 @@ def check_clock(box: Box) -> Finding:
 
 
 def check_trust(box: Box) -> Finding:
+    if box.reading.confidence is ClockConfidence.FLOOR:
+        words = "How long the trust list holds cannot be said without the time."
+        return Finding("trust", Level.WARNING, words, "Connect the box once.")
     lasting = _lasting(box.trust_ends_in_s)
     if box.trust_ends_in_s <= 0:
         return Finding("trust", Level.FAILING, "The trust list or the limits have expired.", "Connect the box.")
@@ -136,8 +139,8 @@ def check_queue(box: Box) -> Finding:
     if waiting.amount_minor >= policy.unacknowledged_soft_minor or waiting.count >= policy.unacknowledged_soft_count:
         return Finding("queue", Level.WARNING, "The box holds nearly as much as it may.", "Connect the box soon.")
     if not waiting.count:
-        return Finding("queue", Level.GOOD, "Every sale has been sent.")
-    words = "1 sale waits to be sent." if waiting.count == 1 else f"{waiting.count} sales wait to be sent."
+        return Finding("queue", Level.GOOD, "Every record has been sent.")
+    words = "1 record waits to be sent." if waiting.count == 1 else f"{waiting.count} records wait to be sent."
     return Finding("queue", Level.GOOD, words)
 
 

@@ -28,13 +28,14 @@ from edge.devices import (
     QrReader,
     SpokenSignals,
     board_serial,
+    held_signing_key,
     key_store,
     load_link_key,
     load_signing_key,
 )
 from edge.downlink import Downlink
 from edge.enrolment import enrol
-from edge.errors import SettingsInvalidError
+from edge.errors import NotRunningError, TrustBrokenError
 from edge.health import Finding, HealthReader
 from edge.kiosk_api import Desk, Watchers, build_api
 from edge.outbox import Outbox
@@ -75,10 +76,10 @@ class Box:
 async def open_box(settings: TerminalSettings, hands: Hands | None = None) -> AsyncIterator[Box]:
     """Open everything a box stands on, in order; raises ``EdgeError`` or ``HardwareError`` saying what to do."""
     trust = Trust.load(settings.trust_folder, load_root(settings.root_key_file))
-    store = key_store(settings)
-    signing_key = load_signing_key(store)
-    load_link_key(store)
     terminal, answer = trust.identity.terminal, trust.identity.answer
+    signing_key = held_signing_key(key_store(settings))
+    if signing_key.public_key.raw != terminal.public_key:
+        raise TrustBrokenError("The signing key on the card is not the one this box was enrolled with.")
     hands = hands or system_hands(has_rtc=settings.has_rtc)
     async with await Outbox.open(settings.outbox_file, terminal_id=terminal.terminal_id, epoch=answer.epoch) as outbox:
         clock = _clock(await outbox.state(), hands)
@@ -299,7 +300,7 @@ def ask_running_box(settings: TerminalSettings) -> dict[str, Any]:
             view: dict[str, Any] = json.load(answer)
             return view
     except OSError as error:
-        raise SettingsInvalidError(f"No box answers at {settings.api_host}:{settings.api_port}.") from error
+        raise NotRunningError(f"No box answers at {settings.api_host}:{settings.api_port}.") from error
 
 
 async def examine_box(settings: TerminalSettings) -> tuple[Finding, ...]:

@@ -17,7 +17,10 @@ class TerminalSettings(BaseSettings):
     root_key_file: Path = Field(
         default=Path("/etc/tillbox/root.pub"), description="the pinned root's public key, hexadecimal"
     )
-    camera: str = Field(default="v4l2:/dev/video0", description="camera source, as `tillbox scan --help` lists them")
+    camera: str = Field(
+        default="v4l2:/dev/video0",
+        description="camera source: picamera2, v4l2:DEVICE, picture:PATH, video:FILE or counter:FILE",
+    )
     api_host: str = Field(default="127.0.0.1", description="address of the local API")
     api_port: int = Field(default=8700, ge=0, le=65535, description="port of the local API; 0 takes a free one")
     has_rtc: bool | None = Field(

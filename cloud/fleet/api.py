@@ -198,7 +198,7 @@ def _operator_router(api: FleetApi) -> APIRouter:
 
     @router.post("/terminals/{terminal_id}/quarantine")
     def quarantine(terminal_id: TerminalPath, body: QuarantineBody) -> TerminalView:
-        """Stop the terminal's approvals; what it approved is posted all the same."""
+        """Mark the terminal as quarantined; what it approved is posted all the same."""
         return _change(
             api,
             terminal_id,

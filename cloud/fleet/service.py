@@ -43,7 +43,7 @@ def list_terminals(session: Session, *, after: TerminalId | None = None, limit: 
 
 
 def quarantine(session: Session, terminal_id: TerminalId, *, reason: str, next_action: str) -> Terminal | FleetRefusal:
-    """Stop the terminal's approvals, saying why and what a person does next; a first reason is not written over."""
+    """Mark the terminal as quarantined, with why and what a person does next; a first reason is not written over."""
     is_changed = store.change_state(
         session,
         terminal_id,
@@ -56,7 +56,7 @@ def quarantine(session: Session, terminal_id: TerminalId, *, reason: str, next_a
 
 
 def lift_quarantine(session: Session, terminal_id: TerminalId) -> Terminal | FleetRefusal:
-    """Let a quarantined terminal approve again, after a person has looked."""
+    """Take the mark away, after a person has looked."""
     is_changed = store.change_state(
         session, terminal_id, from_states=[TerminalState.QUARANTINED], to_state=TerminalState.ACTIVE
     )

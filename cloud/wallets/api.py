@@ -28,6 +28,7 @@ from sync.device_request import DeviceRequest, verify_device_request
 from sync.grant_return import GRANT_RETURN, GrantReturn
 from sync.ids import RandomBytes, Serial
 from sync.keys import PublicKey, parse_public_key
+from sync.layout import TIME_MS_BITS
 from sync.money import Money
 from sync.refusals import Refusal
 
@@ -241,7 +242,7 @@ def _open_statements(session: Session, encoded: Sequence[str]) -> list[ReturnSta
 
         message = GRANT_RETURN.open(raw, find_key)
         if isinstance(message, Refusal):
-            raise ApiError(400, message.value, "A statement is not signed by the key of its grant.")
+            raise ApiError(400, message.value, "A statement cannot be read, or is not signed by the key of its grant.")
         content = message.content
         statements.append(ReturnStatement(content.serial, content.last_counter, content.shown, raw))
     return statements
@@ -260,7 +261,7 @@ def _identify(api: WalletApi) -> Callable[..., Device]:
         request: Request,
         body: Annotated[bytes, Depends(read_body)],
         x_device_id: Annotated[str | None, Header()] = None,
-        x_device_time: Annotated[int | None, Header()] = None,
+        x_device_time: Annotated[int | None, Header(ge=0, lt=1 << TIME_MS_BITS)] = None,
         x_device_signature: Annotated[str | None, Header()] = None,
     ) -> Device:
         if x_device_id is None or x_device_time is None or x_device_signature is None:

@@ -46,7 +46,6 @@ from tests.stack.servers import MachineClock, serving, with_broker
 from tests.stack.worker import working
 
 AMOUNT = Money(12_50, "EUR")
-COMMISSION_MINOR = 0
 FUNDS_MINOR = 500_00
 RESERVE_MINOR = 200_00
 NEVER_DRAWN = 999_999
@@ -151,7 +150,7 @@ async def test_one_payment_takes_the_twelve_steps(
         assert stored.unacknowledged_amount_minor == AMOUNT.amount_minor
         assert await outbox.is_spent(code.serial, code.counter)
 
-        # 8 MQTT: over TLS to the broker, whose access list lets this terminal write to its own topic alone.
+        # 8 MQTT: over TLS and the broker's access list, in a batch with a nonce; nothing of it is in the cloud yet.
         box.uplink.records_appended()
         payload = await tap.first(tap.received, RECORDS)
         batch = decode_batch(payload)

@@ -13,7 +13,7 @@ from edge.outbox import Outbox
 from edge.outbox_types import AppendOutcome, OutboxEntry
 from edge.states import ResultKind
 from sync.ids import Serial
-from sync.record import RecordKind
+from sync.record import RECORD, RecordKind
 from sync.refusals import Refusal
 from tests.fakes.edge_world import EdgeWorld, RunningBox
 from tests.fakes.signed_world import NOW_MS
@@ -54,7 +54,36 @@ async def test_a_notice_takes_its_turn_among_the_sales(box: RunningBox) -> None:
     assert sale.record is not None
     assert {sale.record.content.number, notice.content.number} == {1, 2}
     assert notice.content.detail == (1, 2)
-    assert (await box.outbox.state()).unacknowledged_amount_minor == 1_00
+    chain = await box.outbox.state()
+    assert (chain.head_number, chain.unacknowledged_amount_minor) == (2, 1_00)
+
+
+@pytest.mark.parametrize(
+    "moved_s, is_recorded, now_ms",
+    [
+        (0, False, NOW_MS),
+        (60, False, NOW_MS + 60_000),
+        (61, True, NOW_MS + 61_000),
+        (-60, False, NOW_MS),
+        (-61, True, NOW_MS - 61_000),
+        (-7_200, True, NOW_MS - 7_200_000),
+    ],
+)
+async def test_cloud_time_that_moves_the_clock_by_over_a_minute_is_recorded_before_the_next_sale(
+    box: RunningBox, moved_s: int, is_recorded: bool, now_ms: int
+) -> None:
+    await box.authorise(1_00, box.code("alice"))
+    await box.authoriser.set_clock(NOW_MS + moved_s * 1000)
+    assert box.clock.now_ms() == now_ms
+    chain = await box.outbox.state()
+    assert chain.head_number == (2 if is_recorded else 1)
+    if is_recorded:
+        stored = await box.outbox.record(2)
+        assert stored is not None
+        record = RECORD.read(stored.signed_record)
+        assert not isinstance(record, Refusal)
+        assert (record.content.kind, record.content.detail) == (RecordKind.CLOCK_SET, (NOW_MS, now_ms))
+        assert chain.clock_floor_ms == now_ms
 
 
 class ForgetfulOutbox(Outbox):

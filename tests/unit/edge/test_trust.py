@@ -217,6 +217,12 @@ def test_each_delta_is_made_for_the_full_list_and_the_newest_counts_after_a_rest
     assert (reload().held.version, reload().held.denied) == (3, frozenset({ALICE, BOB}))
 
 
+def test_the_same_delta_again_is_no_fault(trust: Trust, world: SignedWorld) -> None:
+    delta = world.delta(denied=(ALICE,)).encode()
+    assert [trust.take_delta(delta, now_ms=NOW_MS) for _ in range(2)] == [None, None]
+    assert trust.held.denied == {ALICE}
+
+
 def test_a_delta_older_than_the_one_held_is_refused(trust: Trust, world: SignedWorld, reload: Reload) -> None:
     trust.take_delta(world.delta(version=3, denied=(ALICE,)).encode(), now_ms=NOW_MS)
     assert trust.take_delta(world.delta(version=2).encode(), now_ms=NOW_MS) is Refusal.OLDER_THAN_HELD
@@ -332,6 +338,24 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     write_durably(path, b"newer")
     assert path.read_bytes() == b"newer"
     assert [entry.name for entry in tmp_path.iterdir()] == ["held.cbor"]
+
+
+def test_a_file_is_flushed_before_it_takes_its_place_and_its_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "held.cbor"
+    path.write_bytes(b"old")
+    flushed: list[tuple[str, bytes]] = []
+
+    def record_fsync(descriptor: int) -> None:
+        flushed.append((os.readlink(f"/proc/self/fd/{descriptor}"), path.read_bytes()))
+        assert Path(flushed[0][0]).read_bytes() == b"newer" or len(flushed) > 1
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    open_before = len(os.listdir("/proc/self/fd"))
+    write_durably(path, b"newer")
+    assert flushed == [(f"{path}.new", b"old"), (str(tmp_path), b"newer")]
+    assert len(os.listdir("/proc/self/fd")) == open_before
 
 
 def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path) -> None:
