@@ -100,6 +100,12 @@ def finding(box: Box, check: str) -> Finding:
         ("trust", box_with(trust_ends_in_s=1), Level.WARNING, "The trust list ends in less than a minute."),
         ("trust", box_with(trust_ends_in_s=0), Level.FAILING, "The trust list or the limits have expired."),
         ("trust", box_with(trust_ends_in_s=-1), Level.FAILING, "The trust list or the limits have expired."),
+        (
+            "trust",
+            box_with(confidence=ClockConfidence.FLOOR),
+            Level.WARNING,
+            "How long the trust list holds cannot be said without the time.",
+        ),
         ("queue", box_with(), Level.GOOD, "Every record has been sent."),
         ("queue", box_with(waiting=1, waiting_minor=5), Level.GOOD, "1 record waits to be sent."),
         ("queue", box_with(waiting=2), Level.GOOD, "2 records wait to be sent."),
