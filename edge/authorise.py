@@ -16,11 +16,11 @@ from edge.outbox import Outbox
 from edge.outbox_types import AppendOutcome, Decline, OutboxEntry, OutboxState
 from edge.signer import Signer, Versions, entry_of
 from edge.states import NOT_A_PAYMENT_CODE, Result, ResultKind, Sale
-from edge.timekeeping import Reading, must_record
+from edge.timekeeping import ROUND_TRIP_MS_MAX, Reading
 from edge.trust import Trust
 from sync.payment_code import CodeMode, PaymentCode, read_payment_code, verify_signatures
 from sync.receipt import receipt_to_text
-from sync.record import RecordKind, SignedRecord
+from sync.record import ClockConfidence, RecordKind, SignedRecord
 from sync.refusals import Refusal
 
 _log = logging.getLogger(__name__)
@@ -108,16 +108,24 @@ class Authoriser:
         async with self._one_at_a_time:
             return await self._append_notice(kind, await self._outbox.state(), detail=detail, reading=reading)
 
-    async def set_clock(self, cloud_time_ms: int) -> None:
-        """Take signed cloud time in turn with the sales: a step that must be recorded is, before the next sale."""
+    async def set_clock(self, cloud_time_ms: int, *, round_trip_ms: int) -> None:
+        """Take signed cloud time in turn with the sales: a step that must be recorded is, before it counts.
+
+        An answer that was long under way proves only that it is later than it says.
+        """
         async with self._one_at_a_time:
+            if round_trip_ms > ROUND_TRIP_MS_MAX:
+                _log.warning("cloud_time_too_old round_trip_ms=%d", round_trip_ms)
+                self._clock.raise_floor(cloud_time_ms)
+                return
             chain = await self._outbox.state()
-            before = self._clock.set_by_cloud(cloud_time_ms, floor_ms=chain.clock_floor_ms)
-            after = self._clock.read()
-            if must_record(before_ms=before.now_ms, after_ms=cloud_time_ms):
-                _log.warning("clock_set before_ms=%d after_ms=%d", before.now_ms, after.now_ms)
-                detail = (before.now_ms, after.now_ms)
+            step = self._clock.step_by_cloud(cloud_time_ms, floor_ms=chain.clock_floor_ms, round_trip_ms=round_trip_ms)
+            if step.is_recorded:
+                after = Reading(step.anchor.time_ms, ClockConfidence.SYNCED)
+                _log.warning("clock_set before_ms=%d after_ms=%d", step.before_ms, after.now_ms)
+                detail = (step.before_ms, after.now_ms)
                 await self._append_notice(RecordKind.CLOCK_SET, chain, detail=detail, reading=after)
+            self._clock.take(step)
 
     async def _append_notice(
         self, kind: RecordKind, chain: OutboxState, *, detail: tuple[int, ...], reading: Reading

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.timekeeping import Anchor, Contact, Reading, Start, anchor_at_contact, anchor_at_start, read
+from edge.timekeeping import Anchor, ClockStep, Contact, Reading, Start, anchor_at_start, read, step_at_contact
 
 BUILD_TIME_MS = 1_761_955_200_000
 """1 November 2025: no box was made before, so no clock may say less (protocol §7)."""
@@ -68,15 +68,17 @@ class BoxClock:
     def monotonic_ms(self) -> int:
         return self._hands.boot_clock_ms()
 
-    def set_by_cloud(self, cloud_time_ms: int, *, floor_ms: int) -> Reading:
-        """Take signed cloud time and return the reading from before, which may belong into the chain.
+    def step_by_cloud(self, cloud_time_ms: int, *, floor_ms: int, round_trip_ms: int) -> ClockStep:
+        """Say what signed cloud time makes of this clock; it counts once the step is taken.
 
-        ``floor_ms`` is the time of the newest own record, below which only a recorded step leads.
+        ``floor_ms`` is the time of the newest own record, ``round_trip_ms`` the time since the question was sent.
         """
-        before = self.read()
         contact = Contact(cloud_time_ms, self._hands.boot_clock_ms())
-        self._anchor = anchor_at_contact(contact, own_ms=before.now_ms, floor_ms=floor_ms)
-        return before
+        return step_at_contact(contact, own_ms=self.now_ms(), floor_ms=floor_ms, round_trip_ms=round_trip_ms)
+
+    def take(self, step: ClockStep) -> None:
+        """Let a step count."""
+        self._anchor = step.anchor
 
     def raise_floor(self, floor_ms: int) -> bool:
         """Take a verified lower bound of time; tells whether the clock lay behind it."""

@@ -38,12 +38,16 @@ class Downlink:
             return
         row, now_ms = parsed[0], self._clock.now_ms()
         refusal: Refusal | None = None
-        if row == ACKNOWLEDGEMENT:
-            await self._uplink.take_acknowledgement(payload)
-        elif row == TRUST:
-            refusal = self._take_trust(payload, now_ms=now_ms)
-        elif row == POLICY:
-            refusal = self._trust.take_policy(payload, now_ms=now_ms)
+        try:
+            if row == ACKNOWLEDGEMENT:
+                await self._uplink.take_acknowledgement(payload)
+            elif row == TRUST:
+                refusal = self._take_trust(payload, now_ms=now_ms)
+            elif row == POLICY:
+                refusal = self._trust.take_policy(payload, now_ms=now_ms)
+        except OSError as error:
+            # What the card does not take does not count: the box goes on with what it holds, and goes on sending.
+            _log.error("message_not_kept topic=%s errno=%s", row.name, error.errno)
         if refusal is not None:
             _log.warning("message_refused topic=%s refusal=%s", row.name, refusal)
 

@@ -15,6 +15,8 @@ SYNCED_MS_MAX = 24 * 3_600_000
 """An unbroken day after contact the clock still counts as synced; a Pi's crystal drifts under 10 s in it."""
 CLOCK_SET_MS_MIN = 60_000
 """Contact that moves the clock by more than a code's life is recorded in the chain."""
+ROUND_TRIP_MS_MAX = 30_000
+"""An older answer tells only that it is later than it says: whoever carried it may have kept it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,15 @@ class Reading:
     confidence: ClockConfidence
 
 
+@dataclass(frozen=True, slots=True)
+class ClockStep:
+    """What contact makes of a clock that said ``before_ms``; ``is_recorded``: a ``clock_set`` record comes first."""
+
+    before_ms: int
+    anchor: Anchor
+    is_recorded: bool
+
+
 def anchor_at_start(start: Start) -> Anchor:
     """Choose the anchor: unbroken uptime since contact, else a real-time clock not behind the floor, else the floor."""
     if start.contact is not None and start.contact.boot_clock_ms <= start.boot_clock_ms:
@@ -71,15 +82,18 @@ def anchor_at_start(start: Start) -> Anchor:
     return Anchor(time_ms, start.boot_clock_ms, False, None)
 
 
-def anchor_at_contact(contact: Contact, *, own_ms: int, floor_ms: int) -> Anchor:
-    """Signed cloud time rules, even below the floor where that is recorded; a smaller step back ends at the floor.
+def step_at_contact(contact: Contact, *, own_ms: int, floor_ms: int, round_trip_ms: int) -> ClockStep:
+    """Say where signed cloud time puts the clock: no further than the answer's age leaves open.
 
-    Each answer is a little old when it arrives. Without that end a sale could stand before the one it follows, and
-    the cloud would take it for forged.
+    The cloud wrote its time at some moment of the ``round_trip_ms`` (at most ``ROUND_TRIP_MS_MAX``) between question
+    and answer, so a clock that shows such a moment is right already. A step of over a minute is to be recorded in the
+    chain, and then it may lead below the floor, the time of the newest own record; a smaller step back ends there.
+    Without that end a sale could stand before the one it follows, and the cloud would take it for forged.
     """
-    is_recorded = must_record(before_ms=own_ms, after_ms=contact.cloud_time_ms)
-    time_ms = contact.cloud_time_ms if is_recorded else max(contact.cloud_time_ms, floor_ms)
-    return Anchor(time_ms, contact.boot_clock_ms, True, contact.boot_clock_ms)
+    believed_ms = min(max(own_ms, contact.cloud_time_ms), contact.cloud_time_ms + round_trip_ms)
+    is_recorded = abs(believed_ms - own_ms) > CLOCK_SET_MS_MIN
+    time_ms = believed_ms if is_recorded else max(believed_ms, floor_ms)
+    return ClockStep(own_ms, Anchor(time_ms, contact.boot_clock_ms, True, contact.boot_clock_ms), is_recorded)
 
 
 def read(anchor: Anchor, *, boot_clock_ms: int) -> Reading:
@@ -90,8 +104,3 @@ def read(anchor: Anchor, *, boot_clock_ms: int) -> Reading:
     since = anchor.contact_boot_clock_ms
     is_synced = since is not None and boot_clock_ms - since <= SYNCED_MS_MAX
     return Reading(now_ms, ClockConfidence.SYNCED if is_synced else ClockConfidence.KEPT)
-
-
-def must_record(*, before_ms: int, after_ms: int) -> bool:
-    """Tell whether a change of the clock belongs into the chain as a ``clock_set`` record."""
-    return abs(after_ms - before_ms) > CLOCK_SET_MS_MIN

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from edge.authorise import Authoriser
 from edge.box_clock import BoxClock
-from edge.errors import OutboxCorruptError
+from edge.errors import OutboxCorruptError, OutboxLockedError, OutboxNotWritableError
 from edge.outbox import Outbox
 from edge.outbox_types import AcknowledgeOutcome, StoredRecord
 from edge.trust import Trust
@@ -19,7 +19,7 @@ from sync.acknowledgement import HELLO, NONCE_SIZE, Acknowledgement, Hello
 from sync.batch import encode_batch
 from sync.ids import RandomBytes, TerminalId
 from sync.keys import SigningKey
-from sync.record import RECORD, RecordKind
+from sync.record import RECORD, ClockConfidence, RecordKind
 from sync.refusals import Refusal
 from sync.topics import HELLO as HELLO_TOPIC
 from sync.topics import RECORDS as RECORDS_TOPIC
@@ -56,6 +56,8 @@ _log = logging.getLogger(__name__)
 EVENTS_MAX = 256
 LOST_LOOKED_THROUGH = 500
 """A gap is met again soon or never: only the newest records are looked through for the one that names it."""
+CARD_FAILURES = (OutboxNotWritableError, OutboxLockedError)
+"""A card that takes no writes now stops no sending, or a full box could never get rid of its sales."""
 
 
 class Publisher(Protocol):
@@ -96,6 +98,7 @@ class Uplink:
         self._events: asyncio.Queue[Event] = asyncio.Queue(EVENTS_MAX)
         self._state: State | None = None
         self._wake_at_ms: int | None = None
+        self._unmarked: tuple[int, bytes] | None = None
         self.is_up = False
         self.ignored_count = 0
 
@@ -164,10 +167,10 @@ class Uplink:
         known = {chain.acknowledged_number: chain.acknowledged_hash, chain.head_number: chain.head_hash}
         if number in known:
             return known[number]
-        own = await self._outbox.record(number)
+        own = await self._sound_record(number)
         if own is not None:
             return own.record_hash
-        behind = await self._outbox.record(number + 1)
+        behind = await self._sound_record(number + 1)
         if behind is None:
             return self._trust.identity.answer.previous_hash if number == 0 else None
         message = RECORD.read(behind.signed_record)
@@ -184,11 +187,15 @@ class Uplink:
             return Tick()
 
     async def _handle(self, event: Event) -> None:
-        chain = await self._outbox.state()
-        state = self._state
-        if state is not None and chain.head_number > state.chain.head_number and not isinstance(event, RecordsAppended):
-            await self._step(RecordsAppended(chain.head_number, chain.head_hash))
+        """Take one event, and before and behind it whatever the outbox has grown by; carrying out may append, too."""
+        await self._note_growth()
         await self._step(event)
+        await self._note_growth()
+
+    async def _note_growth(self) -> None:
+        chain = await self._outbox.state()
+        if self._state is not None and chain.head_number > self._state.chain.head_number:
+            await self._step(RecordsAppended(chain.head_number, chain.head_hash))
 
     async def _step(self, event: Event) -> None:
         """Run the engine on one event and on every answer that its effects bring."""
@@ -214,16 +221,16 @@ class Uplink:
                 await self._send(RECORDS_TOPIC, batch)
             case LoadRecords():
                 return [await self._load(effect)]
-            case MarkAcknowledged():
-                await self._mark(number=effect.number, head_hash=effect.hash, cloud_time_ms=effect.cloud_time_ms)
+            case MarkAcknowledged(number, head_hash, _):
+                await self._mark(number=number, head_hash=head_hash)
             case AppendLost(first, last):
-                return [await self._append_lost(first, last)]
+                return await self._append_lost(first, last)
             case Quarantine(reason):
                 _log.error("quarantined reason=%s", reason.value)
                 await self._outbox.set_quarantine(reason.value)
                 self._on_change()
-            case ReportContact(cloud_time_ms, _):
-                await self._note_contact(cloud_time_ms)
+            case ReportContact(cloud_time_ms, sent_at_ms):
+                await self._note_contact(cloud_time_ms, round_trip_ms=self._clock.monotonic_ms() - sent_at_ms)
             case ReportIgnored(reason):
                 self.ignored_count += 1
                 _log.info("sync_event_ignored reason=%s", reason.value)
@@ -269,46 +276,71 @@ class Uplink:
         chain = await self._outbox.state()
         sound: list[StoredRecord] = []
         for number in range(effect.from_number, chain.head_number + 1):
-            try:
-                record = await self._outbox.record(number)
-            except OutboxCorruptError:
-                _log.error("record_damaged number=%d", number)
-                continue
-            if record is not None:
+            if (record := await self._sound_record(number)) is not None:
                 sound.append(record)
             if len(sound) >= effect.count_max:
                 break
         return sound
 
-    async def _append_lost(self, first: int, last: int) -> LostAppended:
-        """Append a ``lost`` record for exactly these numbers, or answer with the one that names them already."""
+    async def _sound_record(self, number: int) -> StoredRecord | None:
+        """Give a record unless it is damaged or gone."""
+        try:
+            return await self._outbox.record(number)
+        except OutboxCorruptError:
+            _log.error("record_damaged number=%d", number)
+            return None
+
+    async def _append_lost(self, first: int, last: int) -> list[Event]:
+        """Append a ``lost`` record for exactly these numbers, or answer with the one that names them already.
+
+        A card that takes no writes gives no answer: the engine goes on without one after a while.
+        """
         for row in await self._outbox.history(limit=LOST_LOOKED_THROUGH):
-            stored = await self._outbox.record(row.number) if row.kind == RecordKind.LOST else None
+            stored = await self._sound_record(row.number) if row.kind == RecordKind.LOST else None
             message = None if stored is None else RECORD.read(stored.signed_record)
             if message is None or isinstance(message, Refusal):
                 continue
             if message.content.detail[:2] == (first, last):
-                return LostAppended(first, last, message.content.number, message.hash)
-        record = await self._authoriser.append_notice(
-            RecordKind.LOST, detail=(first, last), reading=self._clock.read()
-        )
-        return LostAppended(first, last, record.content.number, record.hash)
+                return [LostAppended(first, last, message.content.number, message.hash)]
+        try:
+            record = await self._authoriser.append_notice(
+                RecordKind.LOST, detail=(first, last), reading=self._clock.read()
+            )
+        except CARD_FAILURES as error:
+            _log.error("lost_not_appended code=%s", error.code)
+            return []
+        return [LostAppended(first, last, record.content.number, record.hash)]
 
-    async def _mark(self, *, number: int, head_hash: bytes, cloud_time_ms: int) -> None:
-        outcome = await self._outbox.acknowledge(
-            number=number,
-            head_hash=head_hash,
-            contact_ms=cloud_time_ms,
-            boot_id=self._clock.boot_id,
-            monotonic_ms=self._clock.boot_clock_ms(),
-        )
+    async def _mark(self, *, number: int, head_hash: bytes) -> None:
+        """Note on the card what the cloud holds, and the box's time as it is now.
+
+        What the card does not take now it is given again at the next contact.
+        """
+        reading = self._clock.read()
+        is_sure = reading.confidence is not ClockConfidence.FLOOR
+        try:
+            outcome = await self._outbox.acknowledge(
+                number=number,
+                head_hash=head_hash,
+                contact_ms=reading.now_ms,
+                boot_id=self._clock.boot_id if is_sure else None,
+                monotonic_ms=self._clock.boot_clock_ms() if is_sure else None,
+            )
+        except CARD_FAILURES as error:
+            _log.error("acknowledgement_not_stored code=%s number=%d", error.code, number)
+            self._unmarked = (number, head_hash)
+            return
+        self._unmarked = None
         if outcome not in (AcknowledgeOutcome.ADVANCED, AcknowledgeOutcome.UNCHANGED):
             _log.warning("acknowledgement_not_stored outcome=%s number=%d", outcome.value, number)
         self._on_change()
 
-    async def _note_contact(self, cloud_time_ms: int) -> None:
-        await self._authoriser.set_clock(cloud_time_ms)
+    async def _note_contact(self, cloud_time_ms: int, *, round_trip_ms: int) -> None:
+        try:
+            await self._authoriser.set_clock(cloud_time_ms, round_trip_ms=round_trip_ms)
+        except CARD_FAILURES as error:
+            # The step could not be recorded, so it was not taken; the next contact tries again.
+            _log.error("clock_not_set code=%s", error.code)
         chain = await self._outbox.state()
-        await self._mark(
-            number=chain.acknowledged_number, head_hash=chain.acknowledged_hash, cloud_time_ms=cloud_time_ms
-        )
+        number, head_hash = self._unmarked or (chain.acknowledged_number, chain.acknowledged_hash)
+        await self._mark(number=number, head_hash=head_hash)

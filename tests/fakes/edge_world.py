@@ -311,7 +311,7 @@ class RunningBox:
         """Play contact: the cloud holds everything up to the head; its time is by default the system clock's."""
         chain = await self.outbox.state()
         contact_ms = self.surroundings.hands.system_ms if cloud_time_ms is None else cloud_time_ms
-        self.clock.set_by_cloud(contact_ms, floor_ms=chain.clock_floor_ms)
+        self.clock.take(self.clock.step_by_cloud(contact_ms, floor_ms=chain.clock_floor_ms, round_trip_ms=0))
         return await self.outbox.acknowledge(
             number=chain.head_number,
             head_hash=chain.head_hash,

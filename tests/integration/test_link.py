@@ -1,129 +1,41 @@
-"""The link on real brokers: Mosquitto with TLS, certificates and access list as in production, and the embedded one."""
+"""The link on a real Mosquitto as in production: connecting, each way of not connecting, and losing it again."""
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
-from cloud.fleet.broker_access import PACKET_SIZE_MAX, render_access_list
+from cloud.fleet.broker_access import PACKET_SIZE_MAX
 from demo.processes import LOOPBACK, free_port
 from demo.proxy import Proxy
-from demo.servers import EmbeddedBroker, Mosquitto
+from demo.servers import Mosquitto
 from sync.backoff import Backoff
 from sync.errors import LinkAwayError, LinkError, LinkFault, LinkSetupError, PublishRefusedError
-from sync.ids import TerminalId
-from sync.link import Down, Link, LinkEvent, LinkSettings, Received, Up
-from sync.link_connection import RECEIVE_MAX
-from sync.topics import ACKNOWLEDGEMENT, RECORDS, STATUS, shared_subscription, subscription, topic
-from tests.servers.certificates import CertificateFolder, make_certificates
-from tests.servers.fixtures import MakeMosquitto
+from sync.link import Down, Link, LinkSettings
+from sync.topics import ACKNOWLEDGEMENT, RECORDS, STATUS, subscription, topic
+from tests.integration.link_world import (
+    BOX,
+    OTHER,
+    PATIENCE_S,
+    RECORDS_OF_BOX,
+    WORKERS,
+    box_settings,
+    broker,
+    foreign_pki,
+    listening,
+    pki,
+    settings_of,
+    worker_settings,
+)
+from tests.servers.certificates import CertificateFolder
 
-BOX = TerminalId(bytes.fromhex("00000000000000aa"))
-OTHER = TerminalId(bytes.fromhex("00000000000000bb"))
-E = TypeVar("E", Up, Down, Received)
-WORKERS = ["cloud-ingest", "cloud-ingest-2"]
-RECORDS_OF_BOX = topic(RECORDS, BOX)
-PATIENCE_S = 20.0
+__all__ = ["broker", "foreign_pki", "pki"]
+
 NOT_AUTHORISED, PACKET_TOO_LARGE = 135, 149
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> CertificateFolder:
-    return make_certificates(tmp_path_factory.mktemp("fleet"), [BOX.hex(), OTHER.hex(), *WORKERS])
-
-
-@pytest.fixture(scope="module")
-def foreign_pki(tmp_path_factory: pytest.TempPathFactory) -> CertificateFolder:
-    return make_certificates(tmp_path_factory.mktemp("foreign"), [BOX.hex()], ca_name="foreign")
-
-
-@pytest.fixture
-def broker(make_mosquitto: MakeMosquitto, pki: CertificateFolder) -> Mosquitto:
-    return make_mosquitto(tls=pki.server, access_list=render_access_list(WORKERS))
-
-
-@pytest.fixture
-def embedded(tmp_path: Path, pki: CertificateFolder) -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker(folder=tmp_path / "iotcore", tls=pki.server) as server:
-        yield server
-
-
-def settings_of(
-    name: str, pki: CertificateFolder, port: int, *, subscriptions: Sequence[tuple[str, int]] = ()
-) -> LinkSettings:
-    return LinkSettings(
-        host=LOOPBACK,
-        port=port,
-        ca_file=pki.ca,
-        certificate_file=pki.certificate(name),
-        key_file=pki.key(name),
-        client_id=name,
-        subscriptions=subscriptions,
-        backoff=Backoff(first_ms=50, most_ms=200),
-    )
-
-
-def box_settings(pki: CertificateFolder, port: int) -> LinkSettings:
-    return settings_of(BOX.hex(), pki, port, subscriptions=[(topic(ACKNOWLEDGEMENT, BOX), 1)])
-
-
-def worker_settings(pki: CertificateFolder, port: int, *, name: str = WORKERS[0]) -> LinkSettings:
-    settings = settings_of(name, pki, port, subscriptions=[(shared_subscription("ingest", RECORDS), 1)])
-    return replace(settings, session_expiry_s=3_600)
-
-
-class Listener:
-    """Collects a link's events and waits for conditions on them."""
-
-    def __init__(self, link: Link) -> None:
-        self.link = link
-        self.events: list[LinkEvent] = []
-        self._changed = asyncio.Condition()
-
-    async def run(self) -> None:
-        async for event in self.link.events():
-            async with self._changed:
-                self.events.append(event)
-                self._changed.notify_all()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with self._changed, asyncio.timeout(PATIENCE_S):
-            await self._changed.wait_for(condition)
-
-    async def up(self, times: int = 1) -> "Listener":
-        await self.until(lambda: len(self.all(Up)) >= times)
-        return self
-
-    async def down(self) -> Down:
-        await self.until(lambda: bool(self.all(Down)))
-        return self.all(Down)[-1]
-
-    async def received(self, count: int) -> list[Received]:
-        await self.until(lambda: len(self.all(Received)) >= count)
-        return self.all(Received)
-
-    def all(self, kind: type[E]) -> list[E]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    def payloads(self) -> list[bytes]:
-        return [received.payload for received in self.all(Received)]
-
-
-@asynccontextmanager
-async def listening(settings: LinkSettings) -> AsyncIterator[Listener]:
-    async with Link(settings) as link:
-        listener = Listener(link)
-        running = asyncio.create_task(listener.run())
-        try:
-            yield listener
-        finally:
-            running.cancel()
-            await asyncio.wait((running,))
 
 
 # Connecting, and each way of not connecting
@@ -370,108 +282,6 @@ async def test_who_stops_waiting_for_the_broker_harms_nobody(pki: CertificateFol
             await box.link.publish(RECORDS_OF_BOX, b"heard")
 
 
-# Taking messages off the broker
-
-
-@pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
-async def test_what_was_not_acknowledged_comes_again_after_the_broker_was_away(
-    is_killed: bool, broker: Mosquitto, pki: CertificateFolder
-) -> None:
-    async with (
-        listening(worker_settings(pki, broker.port)) as worker,
-        listening(box_settings(pki, broker.port)) as box,
-    ):
-        await worker.up()
-        await box.up()
-        for payload in (b"one", b"two", b"three", b"four"):
-            await box.link.publish(RECORDS_OF_BOX, payload)
-        one, two, *_ = await worker.received(4)
-        one.acknowledge()
-        broker.kill() if is_killed else broker.stop()
-        await worker.down()
-        broker.start()
-        await worker.up(2)
-        # A killed Mosquitto may forget the last message that it had acknowledged: the reason why PUBACK is no receipt.
-        again = (await worker.received(6 if is_killed else 7))[4:]
-        assert b"two" in [received.payload for received in again]
-        # The connection it came by is gone, so this must not take the message that bears its number now.
-        two.acknowledge()
-        await box.up(2)
-        await box.link.publish(RECORDS_OF_BOX, b"five")
-        await worker.until(lambda: b"five" in worker.payloads())
-
-
-async def test_the_broker_holds_back_while_too_many_wait_for_their_acknowledgement(
-    broker: Mosquitto, pki: CertificateFolder
-) -> None:
-    async with (
-        listening(worker_settings(pki, broker.port)) as worker,
-        listening(box_settings(pki, broker.port)) as box,
-    ):
-        await worker.up()
-        await box.up()
-        sent = [str(number).encode() for number in range(RECEIVE_MAX + 50)]
-        async with asyncio.TaskGroup() as tasks:
-            for payload in sent:
-                tasks.create_task(box.link.publish(RECORDS_OF_BOX, payload))
-        await worker.received(RECEIVE_MAX)
-        await worker.link.publish(topic(ACKNOWLEDGEMENT, BOX), b"the broker is not behind")
-        assert worker.payloads() == sent[:RECEIVE_MAX]
-        taken = 0
-        while taken < len(sent):
-            for received in (await worker.received(taken + 1))[taken:]:
-                received.acknowledge()
-                taken += 1
-        assert worker.payloads() == sent
-
-
-async def test_an_acknowledgement_ahead_of_its_turn_waits_for_those_before_it(
-    broker: Mosquitto, pki: CertificateFolder
-) -> None:
-    settings = worker_settings(pki, broker.port)
-    async with listening(box_settings(pki, broker.port)) as box:
-        await box.up()
-        async with listening(settings) as worker:
-            await worker.up()
-            for payload in (b"one", b"two", b"three"):
-                await box.link.publish(RECORDS_OF_BOX, payload)
-            one, two, _ = await worker.received(3)
-            two.acknowledge()
-        async with listening(settings) as worker:
-            one, two, three = await worker.received(3)
-            assert worker.payloads() == [b"one", b"two", b"three"]
-            three.acknowledge()
-            one.acknowledge()
-            one.acknowledge()
-            two.acknowledge()
-        async with listening(settings) as worker:
-            await worker.up()
-            await box.link.publish(RECORDS_OF_BOX, b"four")
-            await worker.received(1)
-            assert worker.payloads() == [b"four"]
-
-
-async def test_two_workers_share_the_messages_and_each_goes_to_one(broker: Mosquitto, pki: CertificateFolder) -> None:
-    async with (
-        listening(worker_settings(pki, broker.port)) as one,
-        listening(worker_settings(pki, broker.port, name=WORKERS[1])) as two,
-        listening(box_settings(pki, broker.port)) as box,
-    ):
-        for listener in (one, two, box):
-            await listener.up()
-        sent = [str(number).encode() for number in range(20)]
-        for payload in sent:
-            await box.link.publish(RECORDS_OF_BOX, payload)
-        while len(one.events) + len(two.events) < len(sent) + 2:
-            await asyncio.wait(
-                [asyncio.ensure_future(each.received(len(each.payloads()) + 1)) for each in (one, two)],
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        assert sorted(one.payloads() + two.payloads()) == sorted(sent)
-        assert one.payloads()
-        assert two.payloads()
-
-
 # Losing the link
 
 
@@ -544,61 +354,3 @@ async def test_a_broker_that_shuts_down_in_order_is_reported(broker: Mosquitto, 
         assert down.fault in (LinkFault.CLOSED_BY_BROKER, LinkFault.CLOSED_EARLY)
         broker.start()
         await box.up(2)
-
-
-# The embedded broker of the demo
-
-
-def embedded_worker_settings(pki: CertificateFolder, port: int) -> LinkSettings:
-    """With a session that ends with the connection: kept, one with a shared subscription breaks this broker."""
-    return replace(worker_settings(pki, port), session_expiry_s=0)
-
-
-async def test_the_embedded_broker_carries_batches_both_ways(embedded: EmbeddedBroker, pki: CertificateFolder) -> None:
-    async with (
-        listening(embedded_worker_settings(pki, embedded.port)) as worker,
-        listening(box_settings(pki, embedded.port)) as box,
-    ):
-        await worker.up()
-        await box.up()
-        batch = bytes(100_000)
-        for _ in range(30):
-            await box.link.publish(RECORDS_OF_BOX, batch)
-        for received in await worker.received(30):
-            received.acknowledge()
-        assert set(worker.payloads()) == {batch}
-        await worker.link.publish(topic(ACKNOWLEDGEMENT, BOX), b"acknowledged")
-        assert (await box.received(1))[0].payload == b"acknowledged"
-
-
-async def test_the_embedded_broker_takes_acknowledgements_that_come_late_and_out_of_order(
-    embedded: EmbeddedBroker, pki: CertificateFolder
-) -> None:
-    async with (
-        listening(embedded_worker_settings(pki, embedded.port)) as worker,
-        listening(box_settings(pki, embedded.port)) as box,
-    ):
-        await worker.up()
-        await box.up()
-        for number in range(10):
-            await box.link.publish(RECORDS_OF_BOX, str(number).encode())
-        for received in reversed(await worker.received(10)):
-            received.acknowledge()
-        await box.link.publish(RECORDS_OF_BOX, b"after")
-        await worker.received(11)
-        assert not worker.all(Down)
-
-
-async def test_the_embedded_broker_goes_on_when_a_worker_leaves_and_comes_back(
-    embedded: EmbeddedBroker, pki: CertificateFolder
-) -> None:
-    async with listening(box_settings(pki, embedded.port)) as box:
-        await box.up()
-        for payload in (b"one", b"two"):
-            async with listening(embedded_worker_settings(pki, embedded.port)) as worker:
-                await worker.up()
-                await box.link.publish(RECORDS_OF_BOX, payload)
-                await worker.received(1)
-                assert worker.payloads() == [payload]
-            await box.link.publish(RECORDS_OF_BOX, b"to nobody")
-        assert not box.all(Down)

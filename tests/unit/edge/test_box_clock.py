@@ -45,15 +45,17 @@ def test_no_clock_says_less_than_the_build_time(floor_ms: int) -> None:
 def test_cloud_time_sets_the_clock_right_and_tells_what_it_said_before() -> None:
     hands = TurnedHands(system_ms=YEAR_2100_MS)
     clock = cold_clock(hands)
-    before = clock.set_by_cloud(NOW_MS, floor_ms=NOW_MS)
-    assert before == Reading(YEAR_2100_MS, ClockConfidence.KEPT)
+    step = clock.step_by_cloud(NOW_MS, floor_ms=NOW_MS, round_trip_ms=0)
+    assert (step.before_ms, step.is_recorded) == (YEAR_2100_MS, True)
+    assert clock.read() == Reading(YEAR_2100_MS, ClockConfidence.KEPT)
+    clock.take(step)
     assert clock.read() == Reading(NOW_MS, ClockConfidence.SYNCED)
 
 
 def test_a_floor_clock_becomes_synced_by_contact() -> None:
     clock = cold_clock(TurnedHands(has_rtc=False))
     assert clock.read().confidence is ClockConfidence.FLOOR
-    clock.set_by_cloud(NOW_MS + 7, floor_ms=NOW_MS)
+    clock.take(clock.step_by_cloud(NOW_MS + 7, floor_ms=NOW_MS, round_trip_ms=0))
     assert clock.read() == Reading(NOW_MS + 7, ClockConfidence.SYNCED)
 
 
@@ -100,7 +102,7 @@ def test_a_lower_bound_that_is_kept_already_changes_nothing(floor_ms: int) -> No
 
 def test_a_lower_bound_makes_the_clock_neither_more_nor_less_believed() -> None:
     clock = cold_clock(TurnedHands())
-    clock.set_by_cloud(NOW_MS, floor_ms=NOW_MS)
+    clock.take(clock.step_by_cloud(NOW_MS, floor_ms=NOW_MS, round_trip_ms=0))
     clock.raise_floor(NOW_MS + 1)
     assert clock.read() == Reading(NOW_MS + 1, ClockConfidence.SYNCED)
 

@@ -14,10 +14,9 @@ from edge.timekeeping import (
     Contact,
     Reading,
     Start,
-    anchor_at_contact,
     anchor_at_start,
-    must_record,
     read,
+    step_at_contact,
 )
 from sync.record import ClockConfidence
 from tests.fakes.signed_world import NOW_MS
@@ -106,8 +105,8 @@ def test_a_contact_that_lies_ahead_of_the_boot_clock_belongs_to_another_boot() -
 def test_a_day_after_contact_the_clock_is_kept_and_no_longer_synced(
     since_contact_ms: int, confidence: ClockConfidence
 ) -> None:
-    anchor = anchor_at_contact(Contact(NOW_MS, BOOT_MS), own_ms=NOW_MS, floor_ms=NOW_MS)
-    assert read(anchor, boot_clock_ms=BOOT_MS + since_contact_ms) == Reading(NOW_MS + since_contact_ms, confidence)
+    step = step_at_contact(Contact(NOW_MS, BOOT_MS), own_ms=NOW_MS, floor_ms=NOW_MS, round_trip_ms=0)
+    assert read(step.anchor, boot_clock_ms=BOOT_MS + since_contact_ms) == Reading(NOW_MS + since_contact_ms, confidence)
 
 
 @pytest.mark.parametrize(
@@ -125,8 +124,9 @@ def test_a_day_after_contact_the_clock_is_kept_and_no_longer_synced(
 def test_signed_cloud_time_leads_below_the_newest_record_only_by_a_step_that_is_recorded(
     cloud_time_ms: int, now_ms: int
 ) -> None:
-    anchor = anchor_at_contact(Contact(cloud_time_ms, BOOT_MS), own_ms=FLOOR_MS + 1_000, floor_ms=FLOOR_MS)
-    assert read(anchor, boot_clock_ms=BOOT_MS) == Reading(now_ms, ClockConfidence.SYNCED)
+    own_ms = FLOOR_MS + 1_000
+    step = step_at_contact(Contact(cloud_time_ms, BOOT_MS), own_ms=own_ms, floor_ms=FLOOR_MS, round_trip_ms=0)
+    assert read(step.anchor, boot_clock_ms=BOOT_MS) == Reading(now_ms, ClockConfidence.SYNCED)
 
 
 def test_a_floor_clock_stays_one_however_long_the_board_runs() -> None:
@@ -145,7 +145,29 @@ def test_a_floor_clock_stays_one_however_long_the_board_runs() -> None:
     ],
 )
 def test_a_change_of_the_clock_over_a_minute_belongs_into_the_chain(moved_ms: int, is_recorded: bool) -> None:
-    assert must_record(before_ms=NOW_MS, after_ms=NOW_MS + moved_ms) == is_recorded
+    contact = Contact(NOW_MS + moved_ms, BOOT_MS)
+    step = step_at_contact(contact, own_ms=NOW_MS, floor_ms=FLOOR_MS, round_trip_ms=0)
+    assert (step.before_ms, step.is_recorded) == (NOW_MS, is_recorded)
+
+
+@pytest.mark.parametrize(
+    "own_ms, now_ms, is_recorded",
+    [
+        # The cloud wrote NOW_MS at some moment of the 20 seconds before.
+        (NOW_MS - 2 * HOUR_MS, NOW_MS, True),
+        (NOW_MS - 1, NOW_MS, False),
+        (NOW_MS, NOW_MS, False),
+        (NOW_MS + 19_999, NOW_MS + 19_999, False),
+        (NOW_MS + 20_000, NOW_MS + 20_000, False),
+        (NOW_MS + 20_001, NOW_MS + 20_000, False),
+        (NOW_MS + 2 * HOUR_MS, NOW_MS + 20_000, True),
+    ],
+)
+def test_an_answer_moves_the_clock_no_further_than_its_age_leaves_open(
+    own_ms: int, now_ms: int, is_recorded: bool
+) -> None:
+    step = step_at_contact(Contact(NOW_MS, BOOT_MS), own_ms=own_ms, floor_ms=0, round_trip_ms=20_000)
+    assert (step.anchor.time_ms, step.is_recorded) == (now_ms, is_recorded)
 
 
 @given(MOMENTS, MOMENTS, BOOT_MOMENTS, st.booleans())

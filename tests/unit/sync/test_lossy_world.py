@@ -1,15 +1,15 @@
 """Uploader and receiver joined: whatever the pipe, the card and the database do, everything arrives exactly once."""
 
-import os
 from collections.abc import Callable
 from copy import deepcopy
 
 import pytest
 
 from sync.upload import QuarantineReason
+from tests.counts import count
 from tests.unit.sync.lossy_world import Faults, World
 
-SEEDS = int(os.environ.get("TILLBOX_SYNC_SEEDS", "200"))
+SEEDS = count(200, 5_000)
 FAULTS_MS = 90_000
 PATIENCE_MS = 3_600_000
 

@@ -1,19 +1,14 @@
 """The cloud's verdicts on batches and greetings, case by case."""
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from sync.acknowledgement import AckStatus, ChainState, Hello
 from sync.chain import BRANCHES_MAX, FLOATING_MAX, Branch, ChainView, Held, LostRange, new_chain, numbers_needed
-from sync.ids import TerminalId
-from sync.keys import Ed25519SigningKey, PublicKey
 from sync.message import Message
-from sync.receiver import Poison, Reception, SetAside, Verdict, greet, judge_record, receive
-from sync.record import GENESIS_HASH, RECORD, Record
-from sync.refusals import Refusal
+from sync.receiver import Reception, SetAside, Verdict, greet, receive
+from sync.record import GENESIS_HASH, Record
 from tests.unit.sync.lossy_world import EPOCH, KEY, TERMINAL, CloudStore, make_record
 
 ACCEPTED, DUPLICATE, FLOATING = Verdict.ACCEPTED, Verdict.DUPLICATE, Verdict.FLOATING
@@ -280,6 +275,26 @@ def test_a_lost_range_that_is_filled_already_makes_the_rest_a_line_of_its_own() 
     assert reception.closed == (LostRange(3, 5, 1),)
 
 
+def test_a_record_extends_the_branch_that_its_hash_names_where_two_are_of_one_height() -> None:
+    cloud, main = Cloud(), make_chain(4)
+    cloud.take(*main)
+    rival = make_chain(4, behind=main[1], salt=99)
+    cloud.take(*rival[:2])
+    reception = cloud.take(*rival[2:])
+    assert [judged.branch for judged in reception.judged] == [1, 1]
+    assert reception.branches[0].tip_number == 4
+
+
+def test_a_recovered_record_says_nothing_of_those_before_it() -> None:
+    cloud, chain = Cloud(), make_chain(7, lost={7: (3, 5)})
+    cloud.take(*chain[:2])
+    cloud.take(*chain[5:])
+    cloud.take(*make_chain(1, behind=chain[0], salt=99))
+    reception = cloud.take(chain[4])
+    assert verdicts(reception) == [RECOVERED]
+    assert reception.answer.number == 2
+
+
 def test_records_of_another_epoch_are_set_aside_and_hold_up_nothing() -> None:
     chain = make_chain(2)
     stranger = make_record(1, GENESIS_HASH, epoch=EPOCH + 1)
@@ -395,47 +410,3 @@ def test_a_greeting_of_another_chain_is_a_bug_of_ours() -> None:
     view = new_chain(terminal_id=TERMINAL, epoch=EPOCH + 1, base_hash=GENESIS_HASH)
     with pytest.raises(ValueError, match="another chain"):
         greet(view, make_hello(None, None))
-
-
-SIGNING_KEY = Ed25519SigningKey.generate()
-
-
-def sign_record(key: Ed25519SigningKey, terminal_id: TerminalId = TERMINAL) -> bytes:
-    content = make_record(1, GENESIS_HASH).content
-    return RECORD.sign(key, replace(content, key_id=key.public_key.key_id, terminal_id=terminal_id)).encode()
-
-
-def break_last_byte(encoded: bytes) -> bytes:
-    return encoded[:-1] + bytes((encoded[-1] ^ 1,))
-
-
-def judge(encoded: bytes, known: Sequence[PublicKey] = (SIGNING_KEY.public_key,)) -> Message[Record] | Poison:
-    keys = {key.key_id: key for key in known}
-    return judge_record(
-        encoded,
-        terminal_id=TERMINAL,
-        find_terminal_key=lambda record: keys.get(record.key_id, Refusal.UNKNOWN_ISSUER),
-    )
-
-
-def test_a_record_that_its_terminal_signed_is_taken() -> None:
-    message = judge(sign_record(SIGNING_KEY))
-    assert isinstance(message, Message)
-    assert message.content.number == 1
-
-
-@pytest.mark.parametrize(
-    "encoded, reason",
-    [
-        (b"", Refusal.TRUNCATED),
-        (b"\x80", Refusal.WRONG_SHAPE),
-        (bytes(2_000), Refusal.OVERSIZED),
-        (sign_record(SIGNING_KEY) + b"\x00", Refusal.TRAILING_BYTES),
-        (sign_record(SIGNING_KEY, TerminalId(bytes(8))), Refusal.WRONG_TERMINAL),
-        (sign_record(Ed25519SigningKey.generate()), Refusal.UNKNOWN_ISSUER),
-        (break_last_byte(sign_record(SIGNING_KEY)), Refusal.SIGNATURE_INVALID),
-    ],
-    ids=["empty", "no_pair", "oversized", "trailing", "foreign_terminal", "foreign_key", "broken"],
-)
-def test_poison_is_named_and_kept_under_its_hash(encoded: bytes, reason: Refusal) -> None:
-    assert judge(encoded) == Poison(reason, hashlib.sha256(encoded).digest())
