@@ -14,8 +14,13 @@ import click
     show_default=True,
     help="Where keys, databases and logs of the demo lie; made anew each time.",
 )
-def demo(folder: Path, *, once: bool) -> None:
+@click.option(
+    "--broker",
+    type=click.Choice(["mosquitto", "iotcore"]),
+    help="Which broker to run; by default Mosquitto where it is installed, else the one from the wheel.",
+)
+def demo(folder: Path, *, once: bool, broker: str | None) -> None:
     """Play a day at a shop's counter with the network cut, on this machine alone."""
     from demo.main import run_demo
 
-    raise SystemExit(run_demo(folder.resolve(), is_once=once))
+    raise SystemExit(run_demo(folder.resolve(), is_once=once, broker=broker))

@@ -18,6 +18,7 @@ from demo.day import Day, PromiseBrokenError
 from demo.phone import PhoneRefusal
 from demo.processes import ServerError, free_port
 from demo.proxy import Proxy
+from demo.servers import BrokerKind
 from demo.world import Customer, World
 from sync.money import Money
 
@@ -54,12 +55,12 @@ async def _make_proxy(*, port: int, target_port: int) -> Proxy:
     return await Proxy(port=port, target_port=target_port).start()
 
 
-def run_demo(folder: Path, *, is_once: bool) -> int:
+def run_demo(folder: Path, *, is_once: bool, broker: str | None = None) -> int:
     """Run the demo; answers the exit status: 0 only if every promise held."""
     console = Console(highlight=False)
     began_s = time.monotonic()
     try:
-        with _world(folder, console) as (world, day):
+        with _world(folder, console, broker) as (world, day):
             console.print(f"[dim]the world stands after {time.monotonic() - began_s:.1f} s[/]\n")
             report = day.play()
             console.print()
@@ -79,10 +80,10 @@ def run_demo(folder: Path, *, is_once: bool) -> int:
 
 
 @contextlib.contextmanager
-def _world(folder: Path, console: Console) -> Iterator[tuple[World, Day]]:
+def _world(folder: Path, console: Console, broker: str | None) -> Iterator[tuple[World, Day]]:
     """Build the world with progress, and take it down whatever happens."""
     network_port = free_port()
-    world = World(folder, broker_port_for_boxes=network_port)
+    world = World(folder, broker_port_for_boxes=network_port, broker=None if broker is None else BrokerKind(broker))
     network: Network | None = None
     try:
         with console.status("making keys: root, role keys, fleet CA …"):

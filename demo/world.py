@@ -22,7 +22,7 @@ from cloud.settings import CloudSettings
 from demo.clients import CloudClient, PhoneLink, Till
 from demo.phone import Phone
 from demo.processes import LOOPBACK, ServerError, ServerProcess
-from demo.servers import DemoServers, TlsFiles
+from demo.servers import BrokerKind, DemoServers, TlsFiles
 from edge.main import enrol_box
 from edge.settings import load_settings
 from hardware.cameras.counter import put_on_screen
@@ -64,7 +64,7 @@ class CommandProcess(ServerProcess):
 class World:
     """Made in steps by the demo, so that each can be shown; ``close`` stops whatever runs."""
 
-    def __init__(self, folder: Path, *, broker_port_for_boxes: int) -> None:
+    def __init__(self, folder: Path, *, broker_port_for_boxes: int, broker: BrokerKind | None = None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self.folder = folder
@@ -72,6 +72,7 @@ class World:
         self.screen = folder / "phone_screen.txt"
         self.cloud_folder = folder / "cloud"
         self._broker_port_for_boxes = broker_port_for_boxes
+        self._broker = broker
         self._closers: list[CloudClient | PhoneLink | Till] = []
         self.servers: DemoServers | None = None
         self.cloud_process: CommandProcess | None = None
@@ -104,7 +105,8 @@ class World:
         """Start broker and Redis."""
         broker = self.folder / "broker"
         tls = TlsFiles(broker / "ca.crt", broker / "broker.crt", broker / "broker.key")
-        self.servers = DemoServers(folder=self.folder / "servers", tls=tls, workers=[WORKER_NAME])
+        servers = self.folder / "servers"
+        self.servers = DemoServers(folder=servers, tls=tls, workers=[WORKER_NAME], kind=self._broker)
         self.servers.start()
         return self.servers
 

@@ -24,6 +24,7 @@ from hardware.qr_reader import QrReader
 from hardware.signals import LogSignals
 from hardware.signals import Signals as HardwareSignals
 from sync.keys import Ed25519SigningKey
+from sync.qr_text import QrPrefix
 
 __all__ = ["HARDWARE_ERRORS", "LogSignals", "QrReader"]
 
@@ -81,7 +82,8 @@ class CameraScanner:
             raise ScannerError(str(error)) from error
         if frame is None:
             return None
-        texts = self._reader.read(frame).texts
+        # A poster's code beside the phone must not hide the payment code.
+        texts = sorted(self._reader.read(frame).texts, key=lambda text: not text.startswith(QrPrefix.PAYMENT_CODE))
         return texts[0] if texts else None
 
 

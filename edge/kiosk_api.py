@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Annotated, Any
 
 import segno
@@ -38,12 +39,11 @@ WATCHERS_MAX = 16
 VIEW_EVERY_S = 1.0
 PAYMENT_ID_PATTERN = "^[0-9a-f]{32}$"
 
-_PAGE_FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/kiosk.css": ("kiosk.css", "text/css; charset=utf-8"),
-    "/kiosk.js": ("kiosk.js", "text/javascript; charset=utf-8"),
-    "/texts.js": ("texts.js", "text/javascript; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
+_PAGE_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
 _PAGE_HEADERS = {
     "Content-Security-Policy": (
@@ -137,9 +137,12 @@ def build_api(desk: Desk) -> FastAPI:
 
 
 def _add_page(api: FastAPI) -> None:
-    for path, (name, media_type) in _PAGE_FILES.items():
-        content = (files("edge") / "web" / "kiosk" / name).read_bytes()
-        answer = Response(content, media_type=media_type, headers=_PAGE_HEADERS)
+    for file in (files("edge") / "web" / "kiosk").iterdir():
+        media_type = _PAGE_TYPES.get(PurePath(file.name).suffix)
+        if media_type is None:
+            continue
+        answer = Response(file.read_bytes(), media_type=media_type, headers=_PAGE_HEADERS)
+        path = "/" if file.name == "index.html" else f"/{file.name}"
         api.add_api_route(path, _always(answer), methods=["GET"], include_in_schema=False)
 
 

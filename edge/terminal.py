@@ -144,7 +144,9 @@ class Terminal:
             return await self._events.get()
         wait_s = max(0, wake_at_ms - self._clock.monotonic_ms()) / 1000
         try:
-            return await asyncio.wait_for(self._events.get(), wait_s)
+            # Not wait_for: until Python 3.12 it loses a cancellation that meets an event, and the box would not stop.
+            async with asyncio.timeout(wait_s):
+                return await self._events.get()
         except TimeoutError:
             return TimePassed()
 

@@ -181,7 +181,9 @@ class Uplink:
             return await self._events.get()
         wait_s = max(0, self._wake_at_ms - self._clock.monotonic_ms()) / 1000
         try:
-            return await asyncio.wait_for(self._events.get(), wait_s)
+            # Not wait_for: until Python 3.12 it loses a cancellation that meets an event, and the box would not stop.
+            async with asyncio.timeout(wait_s):
+                return await self._events.get()
         except TimeoutError:
             self._wake_at_ms = None
             return Tick()

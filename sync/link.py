@@ -14,7 +14,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -56,8 +56,9 @@ class Link:
     of QoS 0 for which there was no room. ``problem`` is why there is no connection, in words.
     """
 
-    def __init__(self, settings: LinkSettings) -> None:
+    def __init__(self, settings: LinkSettings, *, jitter: Callable[[], float] = random.random) -> None:
         self._settings = settings
+        self._jitter = jitter
         self._tls = tls_context(settings)
         self._events: deque[LinkEvent] = deque()
         self._has_moved = asyncio.Event()
@@ -140,7 +141,7 @@ class Link:
             if opened_s is not None or down.words != self.problem:
                 self._tell(down)
             self.problem = down.words
-            delay_ms = self._settings.backoff.delay_ms(failures, jitter=random.random())  # noqa: S311 - no secret.
+            delay_ms = self._settings.backoff.delay_ms(failures, jitter=self._jitter())
             _log.info("link_down fault=%s retry_ms=%d", down.fault, delay_ms)
             await asyncio.sleep(delay_ms / 1000)
 

@@ -141,10 +141,10 @@ def grown_by(chain: OwnChain, event: RecordsAppended | LostAppended) -> OwnChain
 
 def after_lost_link(state: Sending) -> Pace:
     """Forget the nonces; a batch that was under way when the link went may have been the reason."""
+    pace = replace(state.pace, late=())
     if not state.in_flight:
-        return replace(state.pace, late=())
-    batch_records = max(1, state.pace.batch_records // 2)
-    return replace(state.pace, batch_records=batch_records, failures=state.pace.failures + 1, late=())
+        return pace
+    return replace(pace, batch_records=max(1, pace.batch_records // 2), failures=pace.failures + 1)
 
 
 def with_late(pace: Pace, sent: tuple[Sent, ...]) -> Pace:

@@ -28,12 +28,13 @@ OneState = TypeVar("OneState")
 
 
 class FakeScanner:
-    """A camera that reads each text the test shows once; ``fail`` breaks it."""
+    """A camera that reads each text the test shows once, or ``always`` the same at once; ``fail`` breaks it."""
 
     def __init__(self) -> None:
         self._seen: asyncio.Queue[str | Exception] = asyncio.Queue()
         self.is_reading = False
         self.reads = 0
+        self.always: str | None = None
 
     def show(self, text: str) -> None:
         self._seen.put_nowait(text)
@@ -45,6 +46,8 @@ class FakeScanner:
         self._seen.put_nowait(bug)
 
     async def next_text(self) -> str:
+        if self.always is not None:
+            return self.always
         self.is_reading = True
         try:
             seen = await self._seen.get()

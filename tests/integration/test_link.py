@@ -15,7 +15,7 @@ from demo.proxy import Proxy
 from demo.servers import Mosquitto
 from sync.backoff import Backoff
 from sync.errors import LinkAwayError, LinkError, LinkFault, LinkSetupError, PublishRefusedError
-from sync.link import Down, Link, LinkSettings
+from sync.link import EVENTS_MAX, Down, Link, LinkSettings, Received, Up
 from sync.topics import ACKNOWLEDGEMENT, RECORDS, STATUS, subscription, topic
 from tests.integration.link_world import (
     BOX,
@@ -132,14 +132,23 @@ async def test_a_broker_of_older_tls_is_refused(pki: CertificateFolder) -> None:
 
 @asynccontextmanager
 async def speaking(
-    words: bytes, pki: CertificateFolder, *, context: ssl.SSLContext | None = None
+    words: bytes,
+    pki: CertificateFolder,
+    *,
+    context: ssl.SSLContext | None = None,
+    connections: "asyncio.Queue[float] | None" = None,
 ) -> AsyncIterator[int]:
-    """Serve TLS and say ``words`` to whoever has said something, then nothing; gives the port."""
+    """Serve TLS and say ``words`` to whoever has said something, then nothing; gives the port.
+
+    ``connections`` gets the time of each connection.
+    """
     context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pki.server.certificate, pki.server.key)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
+        if connections is not None:
+            connections.put_nowait(asyncio.get_running_loop().time())
         writer.write(words)
         await reader.read()
         writer.close()
@@ -182,6 +191,53 @@ async def test_what_a_broker_says_is_named(words: bytes, fault: LinkFault, pki: 
         async with listening(settings) as box:
             assert (await box.down()).fault is fault
             assert box.link.takeover_count == (fault in (LinkFault.TAKEN_OVER, LinkFault.CLOSED_EARLY))
+
+
+async def test_what_comes_before_the_subscription_stands_is_told_after_it(pki: CertificateFolder) -> None:
+    async with speaking(CONNACK + MESSAGE + SUBACK + MESSAGE, pki) as port, listening(box_settings(pki, port)) as box:
+        await box.received(2)
+        assert [type(event) for event in box.events] == [Up, Received, Received]
+
+
+async def test_a_client_that_is_thrown_out_again_and_again_comes_ever_more_slowly(pki: CertificateFolder) -> None:
+    connections: asyncio.Queue[float] = asyncio.Queue()
+    thrown_out = CONNACK + SUBACK + bytes.fromhex("e0028e00")
+    async with speaking(thrown_out, pki, connections=connections) as port:
+        settings = replace(box_settings(pki, port), backoff=Backoff(first_ms=20, most_ms=10_000))
+        async with Link(settings, jitter=lambda: 0.999) as link, asyncio.timeout(PATIENCE_S):
+            times = [await connections.get() for _ in range(6)]
+            assert link.takeover_count == 5
+    # 20, 40, 80, 160 and 320 ms, less the jitter's last thousandth.
+    assert times[-1] - times[0] >= 0.61
+
+
+async def test_a_link_whose_events_nobody_takes_does_not_connect_for_more(pki: CertificateFolder) -> None:
+    connections: asyncio.Queue[float] = asyncio.Queue()
+    many = CONNACK + SUBACK + 150 * MESSAGE + bytes.fromhex("e0028900")
+    async with speaking(many, pki, connections=connections) as port, Link(box_settings(pki, port)) as link:
+        async with asyncio.timeout(PATIENCE_S):
+            await connections.get()
+            await connections.get()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await connections.get()
+        async with asyncio.timeout(PATIENCE_S):
+            taking = asyncio.create_task(anext(event async for event in link.events() if not connections.empty()))
+            await connections.get()
+            taking.cancel()
+
+
+async def test_messages_that_may_be_lost_are_dropped_and_counted_where_there_is_no_room(pki: CertificateFolder) -> None:
+    uncertain = bytes.fromhex("3005000174") + b"\0a"
+    many = CONNACK + SUBACK + (EVENTS_MAX + 10) * uncertain
+    async with (
+        speaking(many, pki) as port,
+        Link(box_settings(pki, port)) as link,
+        asyncio.timeout(PATIENCE_S),
+    ):
+        # Up takes one place.
+        while link.dropped_count < 11:  # noqa: ASYNC110 - nothing is told of it, which is the point.
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("broken", ["ca_file", "certificate_file", "key_file"])
@@ -262,7 +318,8 @@ async def test_who_publishes_into_a_dying_link_learns_it(pki: CertificateFolder,
         publishing = [asyncio.create_task(box.link.publish(RECORDS_OF_BOX, b"lost?")) for _ in range(150)]
         await asyncio.sleep(0)
         network.cut()
-        outcomes = await asyncio.gather(*publishing, return_exceptions=True)
+        async with asyncio.timeout(5):
+            outcomes = await asyncio.gather(*publishing, return_exceptions=True)
         assert all(isinstance(outcome, LinkError) for outcome in outcomes)
 
 

@@ -89,10 +89,9 @@ class BoxAtHand(SellingBox):
     async def have_contact(self) -> None:
         """Connect for a second, until the cloud has acknowledged everything."""
         self.pass_s(1)
-        now_ms = self.world.clock.now_ms()
         self.link.is_up = True
         await self.uplink.link_came_up()
-        await self.until(lambda state: state.last_contact_ms == now_ms)
+        await self.until(lambda state: state.last_contact_monotonic_ms == self.hands.boot_clock_ms)
         await self.until_all_sent()
         self.link.is_up = False
         await self.uplink.link_went_down()

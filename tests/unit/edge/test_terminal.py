@@ -200,6 +200,15 @@ async def test_a_poster_in_front_of_the_camera_is_passed_over_once_and_then_not_
     assert counter.scanner.reads == 31
 
 
+async def test_a_camera_that_sees_a_poster_without_end_does_not_hold_up_the_box(counter: Counter) -> None:
+    counter.scanner.always = POSTER
+    sale = await counter.terminal.start_sale(AMOUNT)
+    await counter.until(Authorising)
+    assert (await counter.until(Scanning)).hint is Refusal.FOREIGN_TEXT
+    await counter.terminal.cancel_sale(sale.payment_id)
+    assert (await counter.until(ShowingResult)).result.kind is ResultKind.CANCELLED
+
+
 async def test_a_poster_is_hinted_at_again_in_the_next_sale(counter: Counter) -> None:
     for _ in range(2):
         sale = await counter.terminal.start_sale(AMOUNT)

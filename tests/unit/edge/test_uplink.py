@@ -220,3 +220,19 @@ async def test_limits_that_the_card_does_not_take_do_not_count_and_stop_nothing(
         obstacle.rmdir()
         await cloud.downlink.take(name, newer)
         assert box.trust.policy.version == 2
+
+
+async def test_an_uplink_that_is_stopped_while_something_happens_stops(surroundings: EdgeWorld) -> None:
+    async with surroundings.running() as box:
+        cloud = Cloud(box)
+        running = asyncio.create_task(cloud.uplink.run())
+        await cloud.uplink.link_came_up()
+        await cloud.hello()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        # The event is in its hands when the cancellation comes.
+        cloud.uplink.send_now()
+        await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait((running,), timeout=PATIENCE_S)
+        assert running.cancelled()

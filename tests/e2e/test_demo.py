@@ -1,0 +1,76 @@
+"""The demo as a newcomer runs it: the whole day on each broker, and the end by Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+DEADLINE_S = 240
+
+
+def demo(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tillbox", "demo", *arguments]
+
+
+def processes_of(folder: Path) -> set[int]:
+    """Return the ids of processes whose command line names the folder."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(folder) in command:
+                found.add(int(entry.name))
+    return found
+
+
+@pytest.mark.timeout(DEADLINE_S + 30)
+@pytest.mark.parametrize("broker", ["mosquitto", "iotcore"])
+def test_the_day_ends_with_zero_unexplained_difference(tmp_path: Path, broker: str) -> None:
+    arguments = demo("--once", "--folder", str(tmp_path / "demo"), "--broker", broker)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout
+    assert f"broker ({broker})" in said
+    steps = [
+        "all three acknowledged",
+        "the network is cut",
+        "split sale",
+        "over the ceiling",
+        "expired code",
+        "replayed code",
+        "forged code",
+        "denied payer",
+        "SIGKILL",
+        "started cold without network",
+        "the network is back",
+        "backlog sent and acknowledged",
+    ]
+    places = [said.find(step) for step in steps]
+    assert -1 not in places
+    assert places == sorted(places)
+    (difference,) = (line for line in said.splitlines() if "unexplained difference" in line)
+    assert "0.00 EUR" in difference
+    assert processes_of(tmp_path) == set()
+
+
+@pytest.mark.timeout(DEADLINE_S + 30)
+def test_without_once_it_serves_until_ctrl_c_and_ends_cleanly(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    with output.open("wb") as log:
+        running = subprocess.Popen(demo("--folder", str(tmp_path / "demo")), stdout=log, stderr=log)
+    ends = time.monotonic() + DEADLINE_S
+    while b"Ctrl-C ends" not in output.read_bytes():
+        assert running.poll() is None, output.read_text()
+        assert time.monotonic() < ends, output.read_text()
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(60) == 0
+    assert "Traceback" not in output.read_text()
+    assert processes_of(tmp_path) == set()
