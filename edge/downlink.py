@@ -3,13 +3,16 @@
 import logging
 from typing import Protocol
 
-from edge.box_clock import BoxClock
 from edge.trust import Trust
 from sync.ids import TerminalId
 from sync.refusals import Refusal
 from sync.topics import ACKNOWLEDGEMENT, POLICY, TRUST, parse_topic
 
 _log = logging.getLogger(__name__)
+
+AT_ANY_TIME_MS = 0
+"""Whether a list has ended is asked at each sale, not here: these come before the answer that sets the clock right,
+and a box whose clock ran ahead would refuse the very lists that it needs a moment later."""
 
 
 class TakesAcknowledgements(Protocol):
@@ -21,9 +24,8 @@ class TakesAcknowledgements(Protocol):
 class Downlink:
     """One box's ear; whatever does not verify is logged by name and changes nothing."""
 
-    def __init__(self, *, trust: Trust, clock: BoxClock, uplink: TakesAcknowledgements) -> None:
+    def __init__(self, *, trust: Trust, uplink: TakesAcknowledgements) -> None:
         self._trust = trust
-        self._clock = clock
         self._uplink = uplink
 
     @property
@@ -36,24 +38,24 @@ class Downlink:
         if parsed is None or parsed[1] != self.terminal_id:
             _log.warning("foreign_topic")
             return
-        row, now_ms = parsed[0], self._clock.now_ms()
+        row = parsed[0]
         refusal: Refusal | None = None
         try:
             if row == ACKNOWLEDGEMENT:
                 await self._uplink.take_acknowledgement(payload)
             elif row == TRUST:
-                refusal = self._take_trust(payload, now_ms=now_ms)
+                refusal = self._take_trust(payload)
             elif row == POLICY:
-                refusal = self._trust.take_policy(payload, now_ms=now_ms)
+                refusal = self._trust.take_policy(payload, now_ms=AT_ANY_TIME_MS)
         except OSError as error:
             # What the card does not take does not count: the box goes on with what it holds, and goes on sending.
             _log.error("message_not_kept topic=%s errno=%s", row.name, error.errno)
         if refusal is not None:
             _log.warning("message_refused topic=%s refusal=%s", row.name, refusal)
 
-    def _take_trust(self, payload: bytes, *, now_ms: int) -> Refusal | None:
+    def _take_trust(self, payload: bytes) -> Refusal | None:
         """A snapshot and a delta come on one topic; what is no snapshot is tried as a delta."""
-        refusal = self._trust.take_snapshot(payload, now_ms=now_ms)
+        refusal = self._trust.take_snapshot(payload, now_ms=AT_ANY_TIME_MS)
         if refusal in (Refusal.WRONG_SHAPE, Refusal.OUT_OF_RANGE, Refusal.SIGNATURE_INVALID):
-            return self._trust.take_delta(payload, now_ms=now_ms)
+            return self._trust.take_delta(payload, now_ms=AT_ANY_TIME_MS)
         return refusal

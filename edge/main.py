@@ -141,7 +141,7 @@ async def _run_loops(box: Box, reader: QrReader, scanner: Scanner) -> None:
         watchers=watchers,
         send_now=uplink.send_now,
     )
-    downlink = Downlink(trust=box.trust, clock=box.clock, uplink=uplink)
+    downlink = Downlink(trust=box.trust, uplink=uplink)
     async with link:
         await _until_stopped(
             serve_api(build_api(desk), box.settings),

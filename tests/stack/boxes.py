@@ -137,7 +137,7 @@ async def selling_box(settings: TerminalSettings, hands: Hands | None = None) ->
         link = Link(link_settings(box))
         authoriser = make_authoriser(box, is_link_up=lambda: link.is_up)
         uplink = make_uplink(box, authoriser, LinkPublisher(link), on_change=changed.set)
-        downlink = Downlink(trust=box.trust, clock=box.clock, uplink=uplink)
+        downlink = Downlink(trust=box.trust, uplink=uplink)
         health = HealthReader(
             outbox=box.outbox,
             trust=box.trust,

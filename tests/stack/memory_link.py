@@ -104,7 +104,7 @@ async def box_at_hand(world: CloudWorld, settings: TerminalSettings, hands: Turn
     async with open_box(settings, hands.hands()) as box:
         authoriser = make_authoriser(box, is_link_up=lambda: link.is_up)
         uplink = make_uplink(box, authoriser, link.to_cloud, on_change=changed.set)
-        link.downlink = Downlink(trust=box.trust, clock=box.clock, uplink=uplink)
+        link.downlink = Downlink(trust=box.trust, uplink=uplink)
         health = HealthReader(
             outbox=box.outbox,
             trust=box.trust,

@@ -42,7 +42,7 @@ class Cloud:
             random_bytes=box.next_random,
             on_change=self._changes.set,
         )
-        self.downlink = Downlink(trust=box.trust, clock=box.clock, uplink=self.uplink)
+        self.downlink = Downlink(trust=box.trust, uplink=self.uplink)
 
     async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
         self._published.put_nowait((topic, payload))
