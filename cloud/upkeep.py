@@ -26,11 +26,9 @@ _log = logging.getLogger(__name__)
 
 PUBLISH_EVERY_S = 5.0
 RELEASE_EVERY_S = 60.0
-SENT_AGAIN_AFTER_MS = 3_600_000
-"""A terminal that greets is sent again what it was sent an hour ago: its broker may have forgotten it."""
 
 Send = Callable[[Topic, TerminalId, bytes], Awaitable[bool]]
-"""Publishes one message to a terminal; false where the broker has not taken it."""
+"""Publishes one message to a terminal; false where there is no link, so that it is worth trying again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +39,6 @@ class Publications:
     policy: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Sending:
-    """What a terminal was sent last, and when (monotonic)."""
-
-    publications: Publications
-    at_ms: int
-
-
 class Upkeep:
     """One process's upkeep; ``run`` never ends by itself."""
 
@@ -56,7 +46,7 @@ class Upkeep:
         self._cloud = cloud
         self._send = send
         self._publications: Publications | None = None
-        self._sent: dict[TerminalId, _Sending | None] = {}
+        self._sent: dict[TerminalId, Publications | None] = {}
         """The terminals in service, each with what this process has sent it."""
 
     async def run(self) -> None:
@@ -70,7 +60,7 @@ class Upkeep:
         self._publications, in_service = await self._cloud.run(self._refresh)
         self._sent = {terminal_id: self._sent.get(terminal_id) for terminal_id in in_service}
         for terminal_id in in_service:
-            if not self._has(terminal_id) and not await self._send_to(terminal_id):
+            if self._sent[terminal_id] != self._publications and not await self._send_to(terminal_id):
                 # The link is away; the rest is sent when it is back.
                 return
 
@@ -85,12 +75,11 @@ class Upkeep:
             _log.info("reserves_released count=%d", released)
 
     async def welcome(self, terminal_id: TerminalId) -> None:
-        """Send a terminal that greets what it may lack; one that is not in service gets nothing."""
-        if self._publications is None or terminal_id not in self._sent:
-            return
-        sending = self._sent[terminal_id]
-        age_ms = 0 if sending is None else self._cloud.clock.monotonic_ms() - sending.at_ms
-        if not self._has(terminal_id) or age_ms >= SENT_AGAIN_AFTER_MS:
+        """Send a terminal that greets what it may lack, whatever it was sent; one not in service gets nothing.
+
+        Its broker may have forgotten, and a box whose clock was wrong has refused it as expired.
+        """
+        if terminal_id in self._sent:
             await self._send_to(terminal_id)
 
     def _refresh(self, session: Session) -> tuple[Publications, list[TerminalId]]:
@@ -104,10 +93,6 @@ class Upkeep:
         in_service = [terminal.terminal_id for terminal in found if terminal.state is not TerminalState.RETIRED]
         return Publications(snapshot.encoded, policy.encoded), in_service
 
-    def _has(self, terminal_id: TerminalId) -> bool:
-        sending = self._sent.get(terminal_id)
-        return sending is not None and sending.publications == self._publications
-
     async def _send_to(self, terminal_id: TerminalId) -> bool:
         publications = self._publications
         if publications is None:
@@ -115,7 +100,7 @@ class Upkeep:
         is_taken = await self._send(TRUST, terminal_id, publications.snapshot)
         is_taken = is_taken and await self._send(POLICY, terminal_id, publications.policy)
         if is_taken:
-            self._sent[terminal_id] = _Sending(publications, self._cloud.clock.monotonic_ms())
+            self._sent[terminal_id] = publications
         return is_taken
 
 

@@ -19,7 +19,7 @@ from cloud.ingest.service import Incoming, Reply, note_not_posted, single_record
 from cloud.settings import CloudSettings
 from cloud.upkeep import Upkeep
 from sync.acknowledgement import ACKNOWLEDGEMENT, Acknowledgement
-from sync.errors import LinkError
+from sync.errors import LinkError, PublishRefusedError
 from sync.ids import TerminalId
 from sync.link import Down, Link, LinkSettings, Received, Up
 from sync.refusals import Refusal
@@ -33,8 +33,6 @@ BATCH_MESSAGES_MAX = 64
 """Messages in one transaction: 64 batches of up to 100 records each bound its length."""
 LINGER_S = 0.01
 """How long the first message of a micro-batch waits for company."""
-SESSION_EXPIRY_S = 3600
-"""How long the broker keeps what comes for a worker that is away; after that the boxes send it again."""
 
 
 class Transport(Protocol):
@@ -85,7 +83,7 @@ def link_settings(settings: CloudSettings) -> LinkSettings:
         subscriptions=[
             (shared_subscription(f"{settings.worker_group}-{row.name}", row), row.qos) for row in (HELLO, RECORDS)
         ],
-        session_expiry_s=SESSION_EXPIRY_S,
+        # No session is kept for a worker that is away: what it misses, the boxes send again.
     )
 
 
@@ -192,6 +190,8 @@ class Worker:
     async def _send(self, row: Topic, terminal_id: TerminalId, payload: bytes) -> bool:
         try:
             await self._transport.publish(topic(row, terminal_id), payload, qos=row.qos, retain=row.retained)
+        except PublishRefusedError as error:
+            _log.warning("refused topic=%s terminal=%s reason=%s", row.name, terminal_id.hex(), error)
         except LinkError as error:
             # A box that misses its answer asks again.
             _log.info("not_sent topic=%s terminal=%s reason=%s", row.name, terminal_id.hex(), error.code)

@@ -103,6 +103,9 @@ class SaleStarted:
 
 @dataclass(frozen=True, slots=True)
 class TextRead:
+    """A text that was before the camera while this payment looked for one."""
+
+    payment_id: PaymentId
     text: str
 
 
@@ -121,8 +124,9 @@ class SaleCancelled:
 
 @dataclass(frozen=True, slots=True)
 class CameraFailed:
-    """The camera gave up; ``words`` say what to do."""
+    """The camera gave up while this payment looked for a code; ``words`` say what to do."""
 
+    payment_id: PaymentId
     words: str
 
 
@@ -136,7 +140,9 @@ Event = SaleStarted | TextRead | SaleAuthorised | SaleCancelled | CameraFailed |
 
 @dataclass(frozen=True, slots=True)
 class StartReading:
-    """Look for codes."""
+    """Look for codes for this payment, and for no other."""
+
+    payment_id: PaymentId
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +207,7 @@ def step(state: State, event: Event, *, now_ms: int) -> Step:
 def _when_free(state: Idle | ShowingResult, event: Event, *, now_ms: int) -> Step:
     match event:
         case SaleStarted(sale):
-            return Step(Scanning(sale, now_ms + SALE_MS_MAX), (StartReading(),))
+            return Step(Scanning(sale, now_ms + SALE_MS_MAX), (StartReading(sale.payment_id),))
         case TimePassed():
             is_over = isinstance(state, ShowingResult) and now_ms >= state.until_ms
             return Step(Idle() if is_over else state)
@@ -215,18 +221,18 @@ def _when_free(state: Idle | ShowingResult, event: Event, *, now_ms: int) -> Ste
 
 def _when_scanning(state: Scanning, event: Event, *, now_ms: int) -> Step:
     match event:
-        case TextRead(text):
+        case TextRead(payment_id, text) if payment_id == state.sale.payment_id:
             return Step(Authorising(state.sale, state.ends_at_ms), (StopReading(), Authorise(state.sale, text)))
         case SaleCancelled(payment_id) if payment_id == state.sale.payment_id:
             return _end(state.sale, Result(ResultKind.CANCELLED), now_ms=now_ms, before=(StopReading(),))
         case TimePassed() if now_ms >= state.ends_at_ms:
             return _end(state.sale, Result(ResultKind.TIMED_OUT), now_ms=now_ms, before=(StopReading(),))
-        case CameraFailed(words):
+        case CameraFailed(payment_id, words) if payment_id == state.sale.payment_id:
             failed = Result(ResultKind.FAILED, words=words)
             return _end(state.sale, failed, now_ms=now_ms, before=(StopReading(),))
         case SaleStarted(sale):
             return Step(state, (RefuseBusy(sale),))
-        case TimePassed() | SaleCancelled() | SaleAuthorised():
+        case TextRead() | TimePassed() | SaleCancelled() | SaleAuthorised() | CameraFailed():
             return Step(state)
     assert_never(event)
 
@@ -235,7 +241,7 @@ def _when_authorising(state: Authorising, event: Event, *, now_ms: int) -> Step:
     match event:
         case SaleAuthorised(payment_id, result) if payment_id == state.sale.payment_id:
             if result.refusal in NOT_A_PAYMENT_CODE and now_ms < state.ends_at_ms:
-                return Step(Scanning(state.sale, state.ends_at_ms, hint=result.refusal), (StartReading(),))
+                return Step(Scanning(state.sale, state.ends_at_ms, hint=result.refusal), (StartReading(payment_id),))
             return _end(state.sale, result, now_ms=now_ms)
         case SaleStarted(sale):
             return Step(state, (RefuseBusy(sale),))

@@ -152,9 +152,9 @@ class Terminal:
 
     async def _carry_out(self, effect: Effect, tasks: asyncio.TaskGroup) -> None:
         match effect:
-            case StartReading():
+            case StartReading(payment_id):
                 await self._stop_reading()
-                self._reading = tasks.create_task(self._read())
+                self._reading = tasks.create_task(self._read(payment_id))
             case StopReading():
                 await self._stop_reading()
             case Authorise(sale, text):
@@ -164,20 +164,17 @@ class Terminal:
             case RefuseBusy(sale):
                 self._refused_busy.add(sale.payment_id)
 
-    async def _read(self) -> None:
+    async def _read(self, payment_id: PaymentId) -> None:
         try:
             text = await self._scanner.next_text()
-            while self._is_passed_over(text):
+            while self._passed_over == (payment_id, text):
                 # A poster's code stays in front of the camera; it was hinted at once, and others get their turn.
                 await asyncio.sleep(0)
                 text = await self._scanner.next_text()
-            await self._events.put(TextRead(text))
+            await self._events.put(TextRead(payment_id, text))
         except ScannerError as error:
             _log.warning("camera_failed")
-            await self._events.put(CameraFailed(str(error)))
-
-    def _is_passed_over(self, text: str) -> bool:
-        return isinstance(self.state, Scanning) and self._passed_over == (self.state.sale.payment_id, text)
+            await self._events.put(CameraFailed(payment_id, str(error)))
 
     async def _stop_reading(self) -> None:
         reading, self._reading = self._reading, None

@@ -91,8 +91,8 @@ async def test_one_payment_takes_the_twelve_steps(
         # 3 scan: an amount begins the sale, the text ends the scan.
         started = step(Idle(), SaleStarted(sale), now_ms=clock.monotonic_ms())
         assert isinstance(started.state, Scanning)
-        assert started.effects == (StartReading(),)
-        scanned = step(started.state, TextRead(reading.texts[0]), now_ms=clock.monotonic_ms())
+        assert started.effects == (StartReading(sale.payment_id),)
+        scanned = step(started.state, TextRead(sale.payment_id, reading.texts[0]), now_ms=clock.monotonic_ms())
         assert isinstance(scanned.state, Authorising)
         (authorise,) = (effect for effect in scanned.effects if isinstance(effect, Authorise))
         assert authorise == Authorise(sale, shown.to_text())

@@ -6,7 +6,7 @@ signed cloud time sets it right, is followed here through box, worker and ledger
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ from cloud.ingest.outcomes import Fault, Outcome
 from edge.box_clock import BUILD_TIME_MS
 from edge.health import Level
 from edge.settings import TerminalSettings
-from edge.timekeeping import JUMP_MS_MAX
 from sync.record import RECORD, ClockConfidence, Record, RecordKind
 from sync.refusals import Refusal
 from tests.fakes.cloud_world import START_MS, CloudWorld, FakePhone
@@ -62,8 +61,8 @@ CASES = {
     "1970": Case(YEAR_1970_MS, START_MS, FLOOR, UNSURE),
     "an hour back": Case(NOW_MS - HOUR_MS, START_MS, FLOOR, UNSURE),
     "right": Case(NOW_MS, NOW_MS, FLOOR, UNSURE),
-    "an hour on": Case(START_MS + JUMP_MS_MAX, START_MS + JUMP_MS_MAX, FLOOR, UNSURE),
-    "an hour and 1 ms on": Case(START_MS + JUMP_MS_MAX + 1, START_MS, FLOOR, UNSURE),
+    "an hour on": Case(START_MS + HOUR_MS, START_MS + HOUR_MS, FLOOR, UNSURE),
+    "an hour and 1 ms on": Case(START_MS + HOUR_MS + 1, START_MS, FLOOR, UNSURE),
     "2100": Case(YEAR_2100_MS, START_MS, FLOOR, UNSURE),
     # With one: never below the floor, else believed, and then only codes of that time are fresh.
     "1970 with RTC": Case(YEAR_1970_MS, START_MS, FLOOR, UNSURE, has_rtc=True),
@@ -87,9 +86,11 @@ async def a_box_after_contact(
     """Enrol a box and let it have contact at ``START_MS``; give it and a customer."""
     settings = await enrolled_box(world, folder)
     world.clock.wall_ms = hands.system_ms = START_MS - 1_000
-    async with box_at_hand(world, settings, hands) as box:
+    # The first start is on a clock that is right, so that no chain begins with a step of it.
+    async with box_at_hand(world, settings, replace(hands, has_rtc=True)) as box:
         await box.have_contact()
         assert (await box.state()).last_contact_ms == START_MS
+    hands.pass_s(1)
     return settings, world.phone()
 
 
@@ -210,7 +211,7 @@ async def test_a_fast_clock_is_lowered_by_signed_cloud_time_and_the_cloud_takes_
     assert "clock" in case.next_action
 
 
-@pytest.mark.parametrize("fast_s", [1, 20, 59])
+@pytest.mark.parametrize("fast_s", [2, 20, 59])
 async def test_a_clock_that_is_a_little_fast_never_puts_a_sale_before_the_one_it_follows(
     fast_s: int, world: CloudWorld, tmp_path: Path
 ) -> None:

@@ -116,6 +116,15 @@ class SellingBox:
         """Wait until the cloud has answered at all."""
         return await self.until(lambda state: state.last_contact_ms is not None)
 
+    async def until_problem(self, words: str) -> None:
+        """Wait until the box says this of its link."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                self.changed.clear()
+                if any(words in finding.words for finding in (await self.health.examine()).findings):
+                    return
+                await self.changed.wait()
+
     async def until_link(self, *, is_up: bool) -> None:
         """Wait until the box has noticed that its link came or went."""
         async with asyncio.timeout(PATIENCE_S):

@@ -58,14 +58,16 @@ SHOWING = ShowingResult(SALE, APPROVED, NOW_MS + 1)
 SHOWN = ShowingResult(SALE, DECLINED, NOW_MS)
 
 STARTED = SaleStarted(OTHER)
-READ = TextRead("TP1:TEXT")
+READ = TextRead(SALE.payment_id, "TP1:TEXT")
+READ_FOR_OTHER = TextRead(OTHER.payment_id, "TP1:TEXT")
 IS_APPROVED = SaleAuthorised(SALE.payment_id, APPROVED)
 IS_DECLINED = SaleAuthorised(SALE.payment_id, DECLINED)
 IS_FOREIGN = SaleAuthorised(SALE.payment_id, FOREIGN)
 OTHER_IS_APPROVED = SaleAuthorised(OTHER.payment_id, APPROVED)
 CANCEL = SaleCancelled(SALE.payment_id)
 CANCEL_OTHER = SaleCancelled(OTHER.payment_id)
-FAILED = CameraFailed("The camera is gone.")
+FAILED = CameraFailed(SALE.payment_id, "The camera is gone.")
+FAILED_FOR_OTHER = CameraFailed(OTHER.payment_id, "The camera is gone.")
 PASSED = TimePassed()
 
 STATES: tuple[State, ...] = (
@@ -81,6 +83,7 @@ STATES: tuple[State, ...] = (
 EVENTS: tuple[Event, ...] = (
     STARTED,
     READ,
+    READ_FOR_OTHER,
     IS_APPROVED,
     IS_DECLINED,
     IS_FOREIGN,
@@ -88,12 +91,13 @@ EVENTS: tuple[Event, ...] = (
     CANCEL,
     CANCEL_OTHER,
     FAILED,
+    FAILED_FOR_OTHER,
     PASSED,
 )
 
-BEGIN_OTHER = Step(Scanning(OTHER, NOW_MS + SALE_MS_MAX), (StartReading(),))
+BEGIN_OTHER = Step(Scanning(OTHER, NOW_MS + SALE_MS_MAX), (StartReading(OTHER.payment_id),))
 DECIDE = Step(AUTHORISING, (StopReading(), Authorise(SALE, READ.text)))
-GO_ON = Step(HINTING, (StartReading(),))
+GO_ON = Step(HINTING, (StartReading(SALE.payment_id),))
 
 
 def ended(result: Result, *, shown_ms: int = DECLINED_SHOWN_MS, is_reading: bool = False) -> Step:

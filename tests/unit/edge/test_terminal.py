@@ -287,3 +287,21 @@ async def test_a_bug_in_the_reader_ends_the_loop_and_does_not_leave_the_sale_han
     with pytest.raises(ExceptionGroup) as ended:
         await asyncio.wait_for(running, 20)
     assert ended.group_contains(ZeroDivisionError)
+
+
+async def test_a_code_held_up_for_a_cancelled_sale_does_not_pay_the_next_one(counter: Counter, box: RunningBox) -> None:
+    first = await counter.terminal.start_sale(AMOUNT)
+    await counter.until(Scanning)
+    await asyncio.sleep(0)
+    assert counter.scanner.is_reading
+    # All three come before the loop has taken the first: cancelled, the next begun, and a code seen for the first.
+    cancelling = asyncio.create_task(counter.terminal.cancel_sale(first.payment_id))
+    starting = asyncio.create_task(counter.terminal.start_sale(Money(40_00, "EUR")))
+    counter.scanner.show(box.code("alice").to_text())
+    await cancelling
+    second = await starting
+    assert (await counter.until(ShowingResult)).result == Result(ResultKind.CANCELLED)
+    assert (await counter.until(Scanning)).sale == second
+    await counter.terminal.cancel_sale(second.payment_id)
+    assert (await counter.until(ShowingResult)).result == Result(ResultKind.CANCELLED)
+    assert (await box.outbox.state()).head_number == 0
