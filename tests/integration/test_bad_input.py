@@ -8,6 +8,7 @@ import asyncio
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,7 @@ class WrongBroker:
     "wrong",
     [
         WrongBroker(has_fleet_ca=True, has_fleet_certificate=False, words="certificate is not the fleet's"),
-        WrongBroker(has_fleet_ca=False, has_fleet_certificate=True, words="does not accept this certificate"),
+        WrongBroker(has_fleet_ca=False, has_fleet_certificate=True, words="accept our certificate"),
     ],
     ids=["a broker with a foreign certificate", "a broker that does not know the fleet"],
 )
@@ -125,9 +126,9 @@ async def test_garbage_from_one_terminal_is_named_and_holds_up_no_other(
     mad = await enrolled_box(world, tmp_path / "mad", broker_port=broker.port)
     sound = await enrolled_box(world, tmp_path / "sound", broker_port=broker.port)
     phone = world.phone()
-    async with open_box(mad) as box:
-        mad_id = box.trust.identity.terminal.terminal_id
-        link_key = box.link_key_file
+    async with open_box(mad) as opened:
+        mad_id = opened.trust.identity.terminal.terminal_id
+        link_key = opened.link_key_file
     async with working(world.cloud), selling_box(sound) as box:
         await box.until_contact()
         assert (await box.sell(phone.code(), 10_00)).is_approved
@@ -169,7 +170,8 @@ async def test_expired_trust_stops_selling_in_words_and_contact_ends_that(world:
     async with box_at_hand(world, settings, hands) as box:
         await box.have_contact()
         box.pass_s(3 * DAY_S)
-        phone = world.phone()
+    phone = world.phone()
+    async with box_at_hand(world, settings, hands) as box:
         products = await box.sell(phone.code(), 10_00)
         assert products.refusal is Refusal.SNAPSHOT_EXPIRED
         words = words_of(Refusal.SNAPSHOT_EXPIRED)
@@ -201,15 +203,11 @@ def small_card(tmp_path: Path) -> Iterator[Path]:
 def fill(folder: Path) -> Path:
     """Write a file until the card is full, and leave room for a few sales."""
     filler = folder / "filler"
-    with filler.open("wb") as file:
-        try:
+    with filler.open("wb", buffering=0) as file:
+        with suppress(OSError):
             while True:
                 file.write(bytes(4096))
-                file.flush()
-        except OSError:
-            pass
-    with filler.open("r+b") as file:
-        file.truncate(filler.stat().st_size - 32 * 4096)
+        file.truncate(file.tell() - 32 * 4096)
     return filler
 
 
@@ -263,6 +261,7 @@ async def test_the_cloud_shows_nothing_of_its_inside_whatever_it_is_asked(
     mariadb = make_mariadb()
     world = CloudWorld(tmp_path / "cloud", mariadb.create_database("shop"))
     signed_in = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
+    as_cbor = {"Content-Type": "application/cbor"}
     report = "/v1/operator/reconciliation"
     try:
         async with serving(build_app(world.cloud)) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
@@ -271,7 +270,8 @@ async def test_the_cloud_shows_nothing_of_its_inside_whatever_it_is_asked(
                 (403, await http.get(report, headers={"Authorization": "Bearer guessed"})),
                 (404, await http.get("/v1/operator/../../etc/passwd")),
                 (405, await http.delete(report, headers=signed_in)),
-                (400, await http.post("/v1/enrolments", content=b"\xff" * 100)),
+                (400, await http.post("/v1/enrolments", content=b"\xff" * 100, headers=as_cbor)),
+                (415, await http.post("/v1/enrolments", json={})),
                 (413, await http.post("/v1/enrolments", content=bytes(300 * 1024))),
                 (422, await http.post("/v1/operator/wallets", content=b"{'", headers=signed_in)),
                 (422, await http.post("/v1/operator/wallets", json={"name": "' OR 1=1 --"}, headers=signed_in)),

@@ -188,6 +188,9 @@ async def test_a_worker_that_dies_between_commit_and_acknowledgement_posts_nothi
         async with tapped_link(world.cloud) as tap:
             worker = asyncio.create_task(Worker(world.cloud, tap).run())
             await box.until_contact()
+            # The first contact has set the clock; the record of that is answered before the sales begin.
+            await box.until_all_sent()
+            tap.received.clear()
             has_committed = asyncio.Event()
 
             async def never_answer(row: Topic, _payload: bytes) -> None:
@@ -210,7 +213,7 @@ async def test_a_worker_that_dies_between_commit_and_acknowledgement_posts_nothi
 
         async with working(world.cloud) as tap:
             await box.until_all_sent()
-            assert first in [payload for row, payload in tap.received if row == RECORDS], "the broker had let it go"
+            # Whether the greeting's answer already tells the box, or it sends them again: they are posted once.
             approved_minor += await sell(box, phones, count=2)
             await box.until_all_sent()
     check_arrived(world.report(), approved_minor=approved_minor, settled_count=5)
