@@ -36,6 +36,20 @@ TIMEOUT_S = 60
 Client = TypeVar("Client", CloudClient, PhoneLink, Till)
 
 
+MARKER = ".tillbox_demo"
+"""Stands in a folder that the demo has made and may therefore empty."""
+
+
+def make_anew(folder: Path) -> None:
+    """Empty the demo's folder, or make it; a folder with anything else in it is refused, by ``ServerError``."""
+    if folder.exists():
+        if any(folder.iterdir()) and not (folder / MARKER).exists():
+            raise ServerError(f"{folder} holds something that is not the demo's; name an empty or a new folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / MARKER).touch()
+
+
 @dataclass(slots=True)
 class Customer:
     """A person with a funded wallet and a phone."""
@@ -65,8 +79,7 @@ class World:
     """Made in steps by the demo, so that each can be shown; ``close`` stops whatever runs."""
 
     def __init__(self, folder: Path, *, broker_port_for_boxes: int, broker: BrokerKind | None = None) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        make_anew(folder)
         self.folder = folder
         self.operator_token = secrets.token_urlsafe(24)
         self.screen = folder / "phone_screen.txt"

@@ -38,6 +38,7 @@ from edge.enrolment import enrol
 from edge.errors import NotRunningError, TrustBrokenError
 from edge.health import Finding, HealthReader
 from edge.kiosk_api import Desk, Watchers, build_api
+from edge.local_only import LocalOnly
 from edge.outbox import Outbox
 from edge.outbox_types import OutboxState
 from edge.settings import TerminalSettings
@@ -196,7 +197,7 @@ async def serve_api(api: FastAPI, settings: TerminalSettings) -> None:
     """Serve until SIGINT or SIGTERM; then open connections get a moment to end."""
     server = _QuietServer(
         uvicorn.Config(
-            api,
+            LocalOnly(api),
             host=settings.api_host,
             port=settings.api_port,
             log_level="warning",

@@ -74,3 +74,14 @@ def test_without_once_it_serves_until_ctrl_c_and_ends_cleanly(tmp_path: Path) ->
     assert running.wait(60) == 0
     assert "Traceback" not in output.read_text()
     assert processes_of(tmp_path) == set()
+
+
+def test_a_folder_that_is_not_the_demos_is_left_alone(tmp_path: Path) -> None:
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    done = subprocess.run(
+        demo("--once", "--folder", str(tmp_path)), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "not the demo's" in done.stdout.replace("\n", " ")
+    assert precious.read_text() == "mine"
