@@ -125,8 +125,9 @@ class Worker:
         for hello in wanted.hellos:
             reply = await self._greet(hello)
             if reply is not None:
-                await self._upkeep.welcome(reply.terminal_id)
+                # The answer first: it sets the box's clock, by which what follows is judged, and it must not be old.
                 await self._answer(reply)
+                await self._upkeep.welcome(reply.terminal_id)
         for reply in await self._commit(wanted.batches):
             await self._answer(reply)
         for message in received:

@@ -58,7 +58,12 @@ class PhoneLink:
         posted = {
             (bytes.fromhex(grant["serial"]), counter) for grant in answer["grants"] for counter in grant["posted"]
         }
-        self._phone.learn(reserve_minor=answer["reserve_minor"], posted=posted)
+        self._phone.learn(
+            reserve_minor=answer["reserve_minor"],
+            posted=posted,
+            cloud_time_ms=answer["cloud_time_ms"],
+            now_ms=time.time_ns() // 1_000_000,
+        )
 
     def _ask(self, method: str, path: str, body: bytes) -> dict[str, Any]:
         sent_at_ms = time.time_ns() // 1_000_000

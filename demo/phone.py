@@ -17,6 +17,9 @@ from sync.message import Message
 from sync.payment_code import ONE_WAY_NONCE_SIZE, PaymentCode, make_payment_code
 from sync.refusals import Refusal
 
+RECORDS_ACCEPTED_S = 7 * 24 * 3600
+"""How long after a grant's end its codes may still be posted (protocol §4)."""
+
 
 class PhoneRefusal(StrEnum):
     """Why the phone shows no code."""
@@ -74,8 +77,14 @@ class Phone:
         self.grants.append(HeldGrant(message, device_key))
         self._save()
 
-    def learn(self, *, reserve_minor: int, posted: set[tuple[bytes, int]]) -> None:
-        """Take the cloud's word of one moment: the reserve, and which counters were posted by then."""
+    def learn(self, *, reserve_minor: int, posted: set[tuple[bytes, int]], cloud_time_ms: int, now_ms: int) -> None:
+        """Take the cloud's word of one moment: the reserve, which counters were posted by then, and the time.
+
+        A grant under which nothing can be posted any more is forgotten with its codes.
+        """
+        self.offset_ms = cloud_time_ms - now_ms
+        ended_s = cloud_time_ms // 1000 - RECORDS_ACCEPTED_S
+        self.grants = [held for held in self.grants if held.grant.expires_s > ended_s]
         for held in self.grants:
             for counter in [c for c in held.shown if (held.grant.serial, c) in posted]:
                 del held.shown[counter]
@@ -103,6 +112,7 @@ class Phone:
         state = {
             "binding_key": self.binding_key.private_bytes().hex(),
             "reserve_minor": self.reserve_minor,
+            "offset_ms": self.offset_ms,
             "grants": [
                 {
                     "grant": held.message.encode().hex(),
@@ -120,6 +130,12 @@ class Phone:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self._path)
+        # The new name must be on the disk, too, before a code is shown.
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def load_phone(path: Path, *, random_bytes: Callable[[int], bytes]) -> Phone:
@@ -127,7 +143,7 @@ def load_phone(path: Path, *, random_bytes: Callable[[int], bytes]) -> Phone:
     state = json.loads(path.read_text(encoding="ascii"))
     binding_key = Ed25519SigningKey.from_private_bytes(bytes.fromhex(state["binding_key"]))
     phone = Phone(path, binding_key=binding_key, random_bytes=random_bytes)
-    phone.reserve_minor = state["reserve_minor"]
+    phone.reserve_minor, phone.offset_ms = state["reserve_minor"], state["offset_ms"]
     for row in state["grants"]:
         message = GRANT.read(bytes.fromhex(row["grant"]))
         if isinstance(message, Refusal):

@@ -304,3 +304,22 @@ def test_evidence_of_one_terminal_is_bounded(world: CloudWorld) -> None:
         run_transaction(world.engine, lambda session, first=first: keep(session, first))  # type: ignore[misc]
     with world.engine.connect() as connection:
         assert len(connection.execute(SET_ASIDE.select()).all()) == SET_ASIDE_MAX
+
+
+def test_a_record_that_comes_several_times_in_one_transaction_is_posted_once(world: CloudWorld) -> None:
+    box, phone = world.box(), world.phone()
+    sale = box.sale(phone.code(), 20_00)
+    batches = [encode_batch(nonce=nonce, records=[sale.encode()] * 2) for nonce in (b"1" * 16, b"2" * 16)]
+    answers = {reply.answer for reply in world.take([(box, batch) for batch in batches])}
+    assert [(answer.status, answer.number) for answer in answers] == [(AckStatus.OK, 1)]
+    assert outcome(world, sale)[0] is Outcome.SETTLED_FROM_RESERVE
+    assert payable(world) == 19_60
+    assert world.report().is_clean
+
+
+def test_a_quarantined_box_still_delivers_what_it_has_approved(world: CloudWorld) -> None:
+    box = world.box()
+    sale = box.sale(world.phone().code(), 20_00)
+    world.greet(box, box.hello(chain_state=ChainState.ROLLED_BACK))
+    assert world.send(box, sale).answer.number == 1
+    assert outcome(world, sale)[0] is Outcome.SETTLED_FROM_RESERVE
