@@ -10,6 +10,7 @@ from cloud.reconciliation.matching import Statement, reconcile
 from sync.ids import PaymentId, TerminalId
 
 EXCEPTIONS_MAX = 500
+EXCEPTIONS_OF_TERMINAL_MAX = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,6 @@ def make_report(session: Session) -> Report:
     findings = tuple(f"{each.kind} {each.subject} {each.difference_minor}" for each in audit.verify_ledger(session))
     exceptions = tuple(
         OpenCase(row.kind, row.terminal_id, row.payment_id, row.next_action, row.opened_at_ms)
-        for row in store.open_exceptions(session, limit=EXCEPTIONS_MAX)
+        for row in store.open_exceptions(session, of_terminal_max=EXCEPTIONS_OF_TERMINAL_MAX, limit=EXCEPTIONS_MAX)
     )
     return Report(statement, findings, exceptions)

@@ -82,9 +82,11 @@ def chains(session: Session) -> list[Chain]:
     ]
 
 
-def open_exceptions(session: Session, *, limit: int) -> Sequence[Any]:
-    """The oldest open exceptions."""
-    statement = select(EXCEPTIONS).where(EXCEPTIONS.c.closed_at_ms.is_(None)).order_by(EXCEPTIONS.c.opened_at_ms)
+def open_exceptions(session: Session, *, of_terminal_max: int, limit: int) -> Sequence[Any]:
+    """The oldest open exceptions, not too many of one terminal, so that none can hide the others'."""
+    place = func.row_number().over(partition_by=EXCEPTIONS.c.terminal_id, order_by=EXCEPTIONS.c.opened_at_ms)
+    placed = select(EXCEPTIONS, place.label("place")).where(EXCEPTIONS.c.closed_at_ms.is_(None)).subquery()
+    statement = select(placed).where(placed.c.place <= of_terminal_max).order_by(placed.c.opened_at_ms, placed.c.id)
     return session.execute(statement.limit(limit)).all()
 
 

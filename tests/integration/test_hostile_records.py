@@ -14,11 +14,13 @@ from cloud.fleet.states import TerminalState
 from cloud.fleet.tables import TERMINAL_EPOCHS, TERMINALS
 from cloud.ingest.chain_store import SET_ASIDE_MAX, SetAsideBytes, insert_set_aside
 from cloud.ingest.outcomes import Fault, Outcome
+from cloud.ingest.payment_store import OpenException, open_exceptions
 from cloud.ingest.service import Incoming, take_batches
 from cloud.ingest.tables import EXCEPTIONS, PAYMENTS, SET_ASIDE
 from cloud.ledger import entries
 from cloud.ledger.entries import AccountKind, EntryKind, JournalEntry, Posting
 from cloud.ledger.service import post_entries
+from cloud.reconciliation.service import EXCEPTIONS_OF_TERMINAL_MAX
 from sync.acknowledgement import AckStatus, ChainState
 from sync.batch import encode_batch
 from sync.certificate import TERMINAL_CERTIFICATE, TerminalCertificate
@@ -323,3 +325,15 @@ def test_a_quarantined_box_still_delivers_what_it_has_approved(world: CloudWorld
     world.greet(box, box.hello(chain_state=ChainState.ROLLED_BACK))
     assert world.send(box, sale).answer.number == 1
     assert outcome(world, sale)[0] is Outcome.SETTLED_FROM_RESERVE
+
+
+def test_a_terminal_with_endless_exceptions_does_not_hide_those_of_the_others(world: CloudWorld) -> None:
+    noisy, quiet = world.box().terminal_id, world.box().terminal_id
+    cases = [
+        OpenException(number.to_bytes(32, "big"), "over_ceiling", noisy, None, "Look at it.") for number in range(600)
+    ]
+    run_transaction(world.engine, lambda session: open_exceptions(session, cases, now_ms=1))
+    last = OpenException(b"\xff" * 32, "over_ceiling", quiet, None, "Look at it.")
+    run_transaction(world.engine, lambda session: open_exceptions(session, [last], now_ms=2))
+    shown = [case.terminal_id for case in world.report().exceptions]
+    assert shown == [noisy] * EXCEPTIONS_OF_TERMINAL_MAX + [quiet]

@@ -12,6 +12,7 @@ from cloud.keyring import Keyring
 from sync.enrolment import ENROLMENT_REQUEST
 from tests.fakes.fleet_keys import NewBox, make_keyring
 from tests.fakes.fleet_world import MERCHANT, OPERATOR_TOKEN, SITE, FleetWorld, HandClock, opened
+from tests.vectors.parts import flip_last_bit
 
 NOW_MS = 1_793_620_800_123
 CBOR = {"Content-Type": "application/cbor"}
@@ -69,7 +70,7 @@ async def test_refused_requests_say_why_and_what_to_do(http: httpx.AsyncClient, 
     box = NewBox()
     cases = [
         (b"", (400, "unreadable_request")),
-        (box.request(code)[:-1] + b"\0", (400, "signing_key_not_proven")),
+        (flip_last_bit(box.request(code)), (400, "signing_key_not_proven")),
         (box.request(code, link=b""), (400, "link_request_unusable")),
         (box.request("2345678923"), (403, "code_refused")),
         (bytes(ENROLMENT_REQUEST.size_max + 1), (413, "too_large")),
