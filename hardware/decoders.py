@@ -1,7 +1,8 @@
 """The two QR decoders behind one shape.
 
-zxing-cpp reads nearly everything in a millisecond. zbar costs fifteen times as much and reads a few codes
-that zxing-cpp misses; it corrupts binary payloads, which is why our codes are base45 in alphanumeric mode.
+zxing-cpp reads nearly everything in a millisecond, and says where it saw a code that it could not read. zbar costs
+fifteen times as much and reads a few codes that zxing-cpp misses; it corrupts binary payloads, which is why our codes
+are base45 in alphanumeric mode.
 """
 
 from collections.abc import Callable, Iterable
@@ -55,6 +56,14 @@ class Region:
     def moved(self, *, right: int, down: int) -> "Region":
         return Region(self.x + right, self.y + down, self.width, self.height)
 
+    def shrunk(self, factor: float) -> "Region":
+        """Bring a place in an enlarged picture back to where it is in the picture itself."""
+        return Region(*(round(side / factor) for side in (self.x, self.y, self.width, self.height)))
+
+    def holds_middle_of(self, other: "Region") -> bool:
+        x, y = other.x + other.width / 2, other.y + other.height / 2
+        return self.x <= x <= self.x + self.width and self.y <= y <= self.y + self.height
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -64,14 +73,38 @@ class Finding:
     region: Region
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a decoder saw in a picture."""
+
+    findings: tuple[Finding, ...]
+    unread: tuple[Region, ...] = ()
+    """Where codes stand that were seen and could not be read, away from those that were."""
+
+
 Decoder = Callable[[Luminance], tuple[Finding, ...]]
 """Finds the QR codes of a picture. Never raises for what a picture shows; every text is bounded."""
 
 
+Eye = Callable[[Luminance], Sight]
+"""A decoder that also says where it saw codes that it could not read; bounded likewise."""
+
+
 def decode_with_zxing(luminance: Luminance) -> tuple[Finding, ...]:
     """Read with zxing-cpp, whose default tries (rotated, downscaled, inverted) found 66 of 66 for 60 without."""
-    codes = zxingcpp.read_barcodes(luminance, formats=QR_ONLY, text_mode=zxingcpp.TextMode.Plain)
-    return _bounded([Finding(code.text, _region_of(code.position)) for code in codes if code.valid])
+    return see_with_zxing(luminance).findings
+
+
+def see_with_zxing(luminance: Luminance) -> Sight:
+    """Read with zxing-cpp and keep what it saw in vain, which costs nothing more."""
+    codes = zxingcpp.read_barcodes(luminance, formats=QR_ONLY, text_mode=zxingcpp.TextMode.Plain, return_errors=True)
+    findings = _bounded([Finding(code.text, _region_of(code.position)) for code in codes if code.valid])
+    seen = [_region_of(code.position) for code in codes if not code.valid]
+    unread = [region for region in seen if region.width > 0 and region.height > 0][:TEXTS_MAX]
+    return Sight(
+        findings,
+        tuple(region for region in unread if not any(found.region.holds_middle_of(region) for found in findings)),
+    )
 
 
 class PyzbarLibrary(Protocol):

@@ -14,6 +14,7 @@ from hardware.decoders import (
     Region,
     decode_with_zxing,
     load_pyzbar,
+    see_with_zxing,
 )
 from hardware.errors import DecoderMissing
 from tests.unit.hardware.codes import PAYMENT_CODE, draw_code, place
@@ -97,6 +98,25 @@ def test_reads_no_other_kind_of_code() -> None:
     assert decode_with_zxing(np.ascontiguousarray(picture)) == ()
 
 
+def test_says_where_a_code_is_that_it_cannot_read() -> None:
+    picture = place(draw_code(PAYMENT_CODE), x=120, y=80)
+    picture[150:290, 180:320] = 140
+    sight = see_with_zxing(picture)
+    assert sight.findings == ()
+    # Its three corners can be put together in several ways; each is a place to look at.
+    assert any(
+        (each.x, each.y, each.width, each.height) == pytest.approx((136, 96, 244, 244), abs=4) for each in sight.unread
+    )
+    assert len(sight.unread) <= TEXTS_MAX
+
+
+def test_a_code_that_was_read_is_not_unread_as_well() -> None:
+    picture = place(draw_code("TP1:SAME"), x=20, y=20)
+    sight = see_with_zxing(place(draw_code(PAYMENT_CODE), x=300, y=100, on=picture))
+    assert sorted(f.text for f in sight.findings) == sorted([PAYMENT_CODE, "TP1:SAME"])
+    assert sight.unread == ()
+
+
 class Rect(NamedTuple):
     left: int
     top: int
@@ -169,3 +189,12 @@ def test_a_region_grows_inside_its_frame_only(region: Region, share: float, padd
 
 def test_joining_two_regions_covers_both() -> None:
     assert Region(10, 20, 30, 40).joined(Region(100, 5, 10, 10)) == Region(10, 5, 100, 55)
+
+
+def test_a_place_in_an_enlarged_picture_is_brought_back() -> None:
+    assert Region(100, 40, 61, 80).shrunk(2.0) == Region(50, 20, 30, 40)
+
+
+@pytest.mark.parametrize("x, holds", [(0, True), (24, True), (26, False)])
+def test_a_region_holds_the_middle_of_another_or_not(x: int, holds: bool) -> None:
+    assert Region(0, 0, 50, 50).holds_middle_of(Region(x, 0, 50, 50)) is holds

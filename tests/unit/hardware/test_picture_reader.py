@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from hardware.decoders import DecoderName, Finding, Region, decode_with_zxing
+from hardware.decoders import DecoderName, Finding, Region, Sight, decode_with_zxing
 from hardware.errors import PictureUnreadable
 from hardware.frame import Luminance
 from hardware.picture_reader import decode_picture
@@ -47,6 +47,9 @@ class OnlyAt:
         self.seen.append(luminance.shape[1])
         return (Finding("FOUND", Region(0, 0, 1, 1)),) if luminance.shape[1] == self._width else ()
 
+    def see(self, luminance: Luminance) -> Sight:
+        return Sight(self(luminance))
+
 
 @pytest.mark.parametrize(
     "first_width, second_width, decoder, scale, tries",
@@ -68,7 +71,7 @@ def test_tries_both_decoders_at_every_scale_until_one_finds_something(
     tmp_path: Path,
 ) -> None:
     first, second = OnlyAt(first_width), OnlyAt(second_width)
-    reader = QrReader(first_opinion=first, second_opinion=lambda: second)
+    reader = QrReader(first_opinion=first.see, second_opinion=lambda: second)
     reading = decode_picture(save(tmp_path, np.full((480, 640), 140, np.uint8)), reader)
     assert (reading.decoder, reading.scale) == (decoder, scale)
     assert first.seen == tries
@@ -79,7 +82,7 @@ def test_leaves_scales_out_that_are_too_large_or_too_small(
     size: tuple[int, int], tries: list[int], tmp_path: Path
 ) -> None:
     first = OnlyAt(0)
-    reader = QrReader(first_opinion=first, second_opinion=None)
+    reader = QrReader(first_opinion=first.see, second_opinion=None)
     decode_picture(save(tmp_path, np.full(size, 140, np.uint8)), reader)
     assert first.seen == tries
 

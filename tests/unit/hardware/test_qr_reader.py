@@ -1,12 +1,14 @@
 """The reader over frames: every condition of the counter, the second opinion, the region of interest."""
 
+import cv2
 import numpy as np
 import pytest
 
-from hardware.decoders import Decoder, DecoderName, Finding, Region, decode_with_zxing
+from hardware.decoders import Decoder, DecoderName, Finding, Region, Sight, see_with_zxing
 from hardware.errors import DecoderMissing
 from hardware.frame import Luminance
 from hardware.qr_reader import REGION_MISSES_MAX, WHOLE_FRAME_EVERY, QrReader
+from hardware.search_plan import LIVELY_EVERY, UNREAD_LOOKS_MAX, Look
 from hardware.simulated_counter import PRESETS, CounterScene
 from tests.unit.hardware.codes import PAYMENT_CODE, draw_code, frame_of, place
 
@@ -16,16 +18,28 @@ AT_LEFT = place(CODE, x=20, y=40)
 AT_RIGHT = place(CODE, x=480, y=300)
 
 
-class CountingDecoder:
-    """Counts what it is shown, and finds what it is told to find or asks zxing-cpp."""
+class CountingEye:
+    """zxing-cpp, or a scripted sight; counts what it is shown."""
 
-    def __init__(self, findings: tuple[Finding, ...] | None = None) -> None:
+    def __init__(self, sight: Sight | None = None) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        self._sight = sight
+
+    def __call__(self, luminance: Luminance) -> Sight:
+        self.shapes.append(luminance.shape)
+        return see_with_zxing(luminance) if self._sight is None else self._sight
+
+
+class CountingDecoder:
+    """Finds what it is told to find, and counts what it is shown."""
+
+    def __init__(self, *findings: Finding) -> None:
         self.shapes: list[tuple[int, ...]] = []
         self._findings = findings
 
     def __call__(self, luminance: Luminance) -> tuple[Finding, ...]:
         self.shapes.append(luminance.shape)
-        return decode_with_zxing(luminance) if self._findings is None else self._findings
+        return self._findings
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -65,34 +79,72 @@ def test_gives_all_codes_of_a_frame() -> None:
     assert set(QrReader(second_opinion=None).read(frame_of(both)).texts) == {"TP1:CODE", "TP1:SECOND"}
 
 
-def test_asks_for_a_second_opinion_on_every_fifth_frame_without_a_hit() -> None:
-    second = CountingDecoder((Finding("FROM ZBAR", Region(1, 2, 3, 4)),))
-    reader = QrReader(second_opinion=lambda: second, second_opinion_every=5)
-    results = [reader.read(frame_of(EMPTY)) for _ in range(5)]
-    assert [result.texts for result in results] == [()] * 4 + [("FROM ZBAR",)]
-    assert results[-1].decoder is DecoderName.PYZBAR
+def test_asks_for_a_second_opinion_when_its_turn_has_come() -> None:
+    second = CountingDecoder(Finding("FROM ZBAR", Region(1, 2, 3, 4)))
+    reader = QrReader(second_opinion=lambda: second)
+    results = [reader.read(frame_of(EMPTY)) for _ in range(2 * LIVELY_EVERY + 1)]
+    assert [result.texts for result in results] == [()] * 6 + [("FROM ZBAR",)]
+    assert (results[-1].decoder, results[-1].look) == (DecoderName.PYZBAR, Look.SECOND_OPINION)
     assert results[-1].region == Region(1, 2, 3, 4)
     assert len(second.shapes) == 1
 
 
-def test_a_hit_of_the_first_decoder_starts_the_count_anew() -> None:
-    second = CountingDecoder(())
-    reader = QrReader(second_opinion=lambda: second, second_opinion_every=3)
-    for picture in (EMPTY, EMPTY, AT_LEFT, EMPTY, EMPTY):
-        reader.read(frame_of(picture))
-    assert second.shapes == []
-    reader.read(frame_of(EMPTY))
-    assert len(second.shapes) == 1
+def test_a_code_seen_in_vain_is_looked_at_harder_in_the_same_frame() -> None:
+    first = CountingEye(Sight((), unread=(Region(100, 100, 50, 50),)))
+    second = CountingDecoder()
+    reader = QrReader(first_opinion=first, second_opinion=lambda: second)
+    shapes = []
+    for _ in range(3):
+        first.shapes.clear()
+        reader.read(frame_of(EMPTY))
+        shapes.append(list(first.shapes))
+    assert shapes == [[(480, 640), (960, 1280)], [(480, 640), (960, 1280)], [(480, 640)]]
+    assert second.shapes == [(480, 640)]
+
+
+def test_no_frame_gets_more_than_two_looks_and_one_around_the_last_hit() -> None:
+    first, second = CountingEye(), CountingDecoder()
+    reader = QrReader(first_opinion=first, second_opinion=lambda: second)
+    scene = CounterScene(PRESETS["everything"], seed=3, frames_per_s=15.0)
+    for number in range(4 * UNREAD_LOOKS_MAX):
+        first.shapes.clear()
+        second.shapes.clear()
+        blurred = scene.render(PAYMENT_CODE, frame_number=number)
+        reader.read(frame_of(blurred if number % 4 == 0 else np.full((480, 640), number, dtype=np.uint8)))
+        assert len(first.shapes) + len(second.shapes) <= 3
+
+
+def test_an_extra_look_adds_to_what_the_plain_look_read_and_repeats_nothing() -> None:
+    poster, phone = Finding("POSTER", Region(10, 10, 40, 40)), Finding("PHONE", Region(300, 100, 80, 80))
+    first = CountingEye(Sight((poster,), unread=(Region(310, 110, 60, 60),)))
+    second = CountingDecoder(poster, phone)
+    reader = QrReader(first_opinion=first, second_opinion=lambda: second, extra_looks=(Look.SECOND_OPINION,))
+    result = reader.read(frame_of(EMPTY))
+    assert result.texts == ("POSTER", "PHONE")
+    assert result.region == Region(10, 10, 370, 170)
+    assert result.look is Look.SECOND_OPINION
+
+
+def test_says_where_a_code_was_that_only_an_extra_look_could_read() -> None:
+    small = cv2.resize(place(draw_code(PAYMENT_CODE, module_px=8), x=200, y=100, size=(800, 800)), (256, 256))
+    picture = np.full((480, 640), 140, dtype=np.uint8)
+    picture[100:356, 200:456] = cv2.GaussianBlur(small, (0, 0), 1.4)
+    result = QrReader(second_opinion=None).read(frame_of(picture))
+    assert result.texts == (PAYMENT_CODE,)
+    assert (result.decoder, result.look) == (DecoderName.ZXING, Look.SHARPENED)
+    assert result.region is not None
+    assert (result.region.x, result.region.y) == pytest.approx((200 + 74, 100 + 42), abs=3)
+    assert QrReader(second_opinion=None, extra_looks=()).read(frame_of(picture)).texts == ()
 
 
 def test_says_what_is_missing_and_goes_on_without_a_second_opinion() -> None:
     def load() -> Decoder:
         raise DecoderMissing("The second QR decoder is missing.", what_to_do="apt install libzbar0.")
 
-    reader = QrReader(second_opinion=load, second_opinion_every=1)
+    reader = QrReader(second_opinion=load)
     assert reader.second_opinion_problem == "The second QR decoder is missing. apt install libzbar0."
     assert [name for name, _ in reader.decoders] == [DecoderName.ZXING]
-    assert reader.read(frame_of(EMPTY)).texts == ()
+    assert [reader.read(frame_of(EMPTY)).texts for _ in range(3 * LIVELY_EVERY)] == [()] * 9
     assert reader.read(frame_of(AT_LEFT)).texts == ("TP1:CODE",)
 
 
@@ -103,7 +155,7 @@ def test_has_no_problem_where_the_second_decoder_is_there() -> None:
 
 
 def test_looks_around_the_last_hit_first() -> None:
-    first = CountingDecoder()
+    first = CountingEye()
     reader = QrReader(second_opinion=None, first_opinion=first)
     before = reader.read(frame_of(AT_LEFT))
     after = reader.read(frame_of(AT_LEFT))
