@@ -7,25 +7,29 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cloud.cache import Cache
-from cloud.db import make_engine, run_transaction
+from cloud.db import DEFAULT_RETRY, Retry, make_engine, run_transaction
 from cloud.errors import DatabaseError
 from cloud.fleet.publishing import Limits, Publisher
 from cloud.ingest.judgement import Rules
 from cloud.ingest.posting import Judge
+from cloud.ingest.verified_grants import VerifiedGrants
 from cloud.keyring import Keyring
 from cloud.settings import CloudSettings
 from cloud.wallets import store as wallet_store
 from cloud.wallets.service import GrantTerms
 from sync.clock import Clock, SystemClock
 from sync.grant import GRANT, Grant
-from sync.ids import Serial
+from sync.ids import KeyId, Serial
+from sync.keys import PublicKey
+from sync.payment_code import verify_signatures
+from sync.refusals import Refusal
 from sync.roles import RoleUse
 
 _log = logging.getLogger(__name__)
@@ -55,6 +59,8 @@ class Cloud:
     clock: Clock
     publisher: Publisher
     cache: Cache
+    retry: Retry = DEFAULT_RETRY
+    verified_grants: VerifiedGrants = field(default_factory=VerifiedGrants)
 
     def close(self) -> None:
         """Give every connection back."""
@@ -70,17 +76,23 @@ class Cloud:
         while True:
             try:
                 # Looking up nothing lets a commit of unknown outcome run again.
-                return await asyncio.to_thread(run_transaction, self.engine, work, lookup=lambda _session: None)
+                return await asyncio.to_thread(
+                    run_transaction, self.engine, work, lookup=lambda _session: None, retry=self.retry
+                )
             except DatabaseError as error:
                 _log.warning("database_waited_for code=%s pause_s=%.1f", error.code, pause_s)
                 await asyncio.sleep(pause_s * (1 + random.random()) / 2)  # noqa: S311 - jitter, no secret.
                 pause_s = min(PAUSE_S_MAX, pause_s * 2)
 
     def judge(self) -> Judge:
-        """Return what sales are judged by: the policy's ceilings and the grant keys."""
+        """Return what sales are judged by: the policy's ceilings, and the grant keys with which codes are verified."""
         issuers = self.keyring.issuers()
+
+        def find_issuer(key_id: KeyId, at_ms: int) -> PublicKey | Refusal:
+            return issuers.find(RoleUse.GRANT, key_id, at_ms=at_ms)
+
         rules = Rules.of(self.publisher.limits.content)
-        return Judge(rules, lambda key_id, at_ms: issuers.find(RoleUse.GRANT, key_id, at_ms=at_ms))
+        return Judge(rules, lambda code: verify_signatures(code, find_issuer, check=self.verified_grants.check))
 
     def sign_grant(self, terms: GrantTerms) -> bytes:
         """Sign a grant with the grant key of now; it never outlives that key, or boxes would refuse it."""

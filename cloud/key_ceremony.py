@@ -48,6 +48,17 @@ VALIDITY_MS = {use: (3653 if use is RoleUse.FLEET_CA else 731) * _DAY_MS for use
 """Two years for a role key; ten for the fleet CA, whose end would cut the link of every box."""
 
 
+NewKey = Callable[[RoleUse | None], PrivateKey]
+"""Makes a fresh private key for a use, or the root's for ``None``."""
+
+
+def new_private_key(use: RoleUse | None) -> PrivateKey:
+    """Draw a key from the system's randomness: P-256 for the fleet CA, because of X.509, else Ed25519."""
+    if use is RoleUse.FLEET_CA:
+        return ec.generate_private_key(ec.SECP256R1())
+    return ed25519.Ed25519PrivateKey.generate()
+
+
 @dataclass(frozen=True, slots=True)
 class MadeKey:
     """What a ceremony made, for showing."""
@@ -56,7 +67,9 @@ class MadeKey:
     key_id_hex: str
 
 
-def create_keys(folder: Path, *, now_ms: int, passphrase: str | None) -> tuple[MadeKey, ...]:
+def create_keys(
+    folder: Path, *, now_ms: int, passphrase: str | None, new_key: NewKey = new_private_key
+) -> tuple[MadeKey, ...]:
     """Make root, role keys and fleet CA in ``folder``, whole or not at all; it must be absent or empty.
 
     Raises ``KeyringError``: ``keyring_exists``, ``passphrase_too_short``.
@@ -68,7 +81,7 @@ def create_keys(folder: Path, *, now_ms: int, passphrase: str | None) -> tuple[M
     # Everything is made beside its place and moved there in one step; mkdtemp gives the folder to its owner only.
     workplace = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        made = _fill(workplace, now_ms=now_ms, passphrase=passphrase)
+        made = _fill(workplace, now_ms=now_ms, passphrase=passphrase, new_key=new_key)
         workplace.rename(folder)
     except BaseException:
         # No half-made private keys stay behind, not even after Ctrl-C.
@@ -78,7 +91,14 @@ def create_keys(folder: Path, *, now_ms: int, passphrase: str | None) -> tuple[M
 
 
 def rotate_key(
-    folder: Path, use: RoleUse, *, root_folder: Path, now_ms: int, ask_passphrase: Callable[[], str], at_once: bool
+    folder: Path,
+    use: RoleUse,
+    *,
+    root_folder: Path,
+    now_ms: int,
+    ask_passphrase: Callable[[], str],
+    at_once: bool,
+    new_key: NewKey = new_private_key,
 ) -> MadeKey:
     """Add the next version of one role key, signed by the root found in ``root_folder``.
 
@@ -98,7 +118,8 @@ def rotate_key(
     left = [path.stem.removeprefix(prefix) for path in folder.glob(f"{prefix}*.key")]
     numbers += [int(number) for number in left if number.isdecimal()]
     begins_ms = _whole_second(now_ms - BACKDATED_MS if at_once else now_ms + ROTATION_LEAD_MS)
-    return _make_version(folder, root, use=use, version=max(numbers, default=0) + 1, begins_ms=begins_ms)
+    number = max(numbers, default=0) + 1
+    return _make_version(folder, root, use=use, key=new_key(use), version=number, begins_ms=begins_ms)
 
 
 def write_new_file(path: Path, content: bytes, *, is_secret: bool = False) -> None:
@@ -114,21 +135,22 @@ def write_new_file(path: Path, content: bytes, *, is_secret: bool = False) -> No
         os.fsync(file.fileno())
 
 
-def _fill(folder: Path, *, now_ms: int, passphrase: str | None) -> tuple[MadeKey, ...]:
-    root = ed25519.Ed25519PrivateKey.generate()
+def _fill(folder: Path, *, now_ms: int, passphrase: str | None, new_key: NewKey) -> tuple[MadeKey, ...]:
+    root = new_key(None)
+    if not isinstance(root, ed25519.Ed25519PrivateKey):
+        raise ValueError("the root is an Ed25519 key")
     (folder / ROOT_FOLDER_NAME).mkdir(mode=0o700)
     write_new_file(folder / ROOT_FOLDER_NAME / ROOT_PRIVATE_NAME, _encode_root(root, passphrase), is_secret=True)
     write_new_file(folder / ROOT_PUBLIC_NAME, f"{public_bytes(root.public_key()).hex()}\n".encode())
     begins_ms = _whole_second(now_ms - BACKDATED_MS)
-    return tuple(_make_version(folder, root, use=use, version=1, begins_ms=begins_ms) for use in RoleUse)
+    return tuple(
+        _make_version(folder, root, use=use, key=new_key(use), version=1, begins_ms=begins_ms) for use in RoleUse
+    )
 
 
 def _make_version(
-    folder: Path, root: ed25519.Ed25519PrivateKey, *, use: RoleUse, version: int, begins_ms: int
+    folder: Path, root: ed25519.Ed25519PrivateKey, *, use: RoleUse, key: PrivateKey, version: int, begins_ms: int
 ) -> MadeKey:
-    key: PrivateKey = (
-        ec.generate_private_key(ec.SECP256R1()) if use is RoleUse.FLEET_CA else ed25519.Ed25519PrivateKey.generate()
-    )
     signer = Ed25519SigningKey(root)
     role = RoleKey(
         key_id=signer.public_key.key_id,

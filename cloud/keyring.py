@@ -176,12 +176,13 @@ def read_statements(folder: Path) -> tuple[PublicKey, tuple[RoleVersion, ...]]:
         raise KeyringError(
             "keyring_writable_by_others", f"others may change what is in {folder}: chmod go-w {folder}, then look at it"
         )
-    root = _read_root(folder / ROOT_PUBLIC_NAME)
+    root = read_root(folder / ROOT_PUBLIC_NAME)
     versions = [_read_statement(path, root) for path in folder.glob("*.role")]
     return root, tuple(sorted(versions, key=lambda version: (version.role.use, version.role.version)))
 
 
-def _read_root(path: Path) -> PublicKey:
+def read_root(path: Path) -> PublicKey:
+    """Read a root's public key as it is pinned; raises ``KeyringError``."""
     try:
         raw = bytes.fromhex(path.read_text("ascii"))
     except FileNotFoundError as error:

@@ -17,6 +17,7 @@ from cloud.merchants import api as merchants_api
 from cloud.merchants import store as merchant_store
 from cloud.merchants.tables import MerchantStatus
 from cloud.reconciliation import api as reconciliation_api
+from cloud.reconciliation.evidence import Issued
 from cloud.wallets import api as wallets_api
 from cloud.wallets.reserve import GrantPolicy
 from sync.ids import MerchantId, SiteId
@@ -34,7 +35,8 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     app.include_router(fleet_api.make_router(_fleet(cloud, token)))
     app.include_router(merchants_api.make_router(cloud.engine, cloud.clock, secrets.token_bytes, token))
     app.include_router(wallets_api.make_router(_wallets(cloud, token)))
-    app.include_router(reconciliation_api.make_router(cloud.engine, cloud.cache, token))
+    issued = Issued(cloud.keyring.root, cloud.keyring.versions)
+    app.include_router(reconciliation_api.make_router(cloud.engine, cloud.cache, issued, token))
     return app
 
 

@@ -24,8 +24,16 @@ from sync.topics import POLICY, TRUST, Topic
 
 _log = logging.getLogger(__name__)
 
-PUBLISH_EVERY_S = 5.0
-RELEASE_EVERY_S = 60.0
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often each duty is done, seconds."""
+
+    publish_every_s: float = 5.0
+    release_every_s: float = 60.0
+
+
+DEFAULT_PACE = Pace()
 
 Send = Callable[[Topic, TerminalId, bytes], Awaitable[bool]]
 """Publishes one message to a terminal; false where there is no link, so that it is worth trying again."""
@@ -42,9 +50,10 @@ class Publications:
 class Upkeep:
     """One process's upkeep; ``run`` never ends by itself."""
 
-    def __init__(self, cloud: Cloud, send: Send) -> None:
+    def __init__(self, cloud: Cloud, send: Send, *, pace: Pace = DEFAULT_PACE) -> None:
         self._cloud = cloud
         self._send = send
+        self._pace = pace
         self._publications: Publications | None = None
         self._sent: dict[TerminalId, Publications | None] = {}
         """The terminals in service, each with what this process has sent it."""
@@ -52,8 +61,8 @@ class Upkeep:
     async def run(self) -> None:
         """Do every duty in its time until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_again_and_again(self.publish, every_s=PUBLISH_EVERY_S))
-            tasks.create_task(_again_and_again(self.release, every_s=RELEASE_EVERY_S))
+            tasks.create_task(_again_and_again(self.publish, every_s=self._pace.publish_every_s))
+            tasks.create_task(_again_and_again(self.release, every_s=self._pace.release_every_s))
 
     async def publish(self) -> None:
         """Keep snapshot and policy fresh, and send them to every terminal in service that has not got them."""

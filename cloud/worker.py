@@ -6,6 +6,7 @@ that dies at any point leaves the broker or the box with something to send again
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +18,7 @@ from cloud.errors import CloudError
 from cloud.foundation import Cloud
 from cloud.ingest.service import Incoming, Reply, note_not_posted, single_records, take_batches, take_hello
 from cloud.settings import CloudSettings
-from cloud.upkeep import Upkeep
+from cloud.upkeep import DEFAULT_PACE, Pace, Upkeep
 from sync.acknowledgement import ACKNOWLEDGEMENT, Acknowledgement
 from sync.errors import LinkError, PublishRefusedError
 from sync.ids import TerminalId
@@ -30,7 +31,10 @@ from sync.topics import HELLO, RECORDS, Topic, parse_topic, shared_subscription,
 _log = logging.getLogger(__name__)
 
 BATCH_MESSAGES_MAX = 64
-"""Messages in one transaction: 64 batches of up to 100 records each bound its length."""
+BATCH_SIZE_MAX = 1_000_000
+"""Messages in one transaction, and after how many bytes of them it is full: some 2 500 records bound its length."""
+ANSWERING_MAX = 2
+"""Micro-batches whose answers may be on their way while the next one is committed."""
 LINGER_S = 0.01
 """How long the first message of a micro-batch waits for company."""
 
@@ -96,10 +100,10 @@ class _Sorted:
 class Worker:
     """One worker process's loops; ``run`` never ends by itself."""
 
-    def __init__(self, cloud: Cloud, transport: Transport) -> None:
+    def __init__(self, cloud: Cloud, transport: Transport, *, pace: Pace = DEFAULT_PACE) -> None:
         self._cloud = cloud
         self._transport = transport
-        self._upkeep = Upkeep(cloud, self._send)
+        self._upkeep = Upkeep(cloud, self._send, pace=pace)
 
     async def run(self) -> None:
         """Ingest and keep up until cancelled; a bug in either ends both."""
@@ -116,36 +120,56 @@ class Worker:
 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(fill())
+            answering: deque[asyncio.Task[None]] = deque()
             while True:
-                await self._take(await _gather(queue))
+                # Answers wait for the broker, and the next records need not wait for them.
+                answering.append(await self._take(await _gather(queue), tasks))
+                if len(answering) > ANSWERING_MAX:
+                    await answering.popleft()
 
-    async def _take(self, received: Sequence[Received]) -> None:
-        """Commit a micro-batch, answer, and only then take it off the broker."""
+    async def _take(self, received: Sequence[Received], tasks: asyncio.TaskGroup) -> "asyncio.Task[None]":
+        """Commit a micro-batch, and begin to answer it; whoever waits for the task knows that it is off the broker."""
         wanted = _sort(received)
-        for hello in wanted.hellos:
-            reply = await self._greet(hello)
-            if reply is not None:
-                # The answer first: it sets the box's clock, by which what follows is judged, and it must not be old.
-                await self._answer(reply)
-                await self._upkeep.welcome(reply.terminal_id)
-        for reply in await self._commit(wanted.batches):
-            await self._answer(reply)
+        # Greetings first: the answer sets the box's clock, by which what follows is judged, and it must not be old.
+        welcoming = tasks.create_task(self._welcome(await self._greet(wanted.hellos)))
+        replies = await self._commit(wanted.batches)
+        return tasks.create_task(self._finish(received, replies, welcoming))
+
+    async def _finish(
+        self, received: Sequence[Received], replies: Sequence[Reply], welcoming: "asyncio.Task[None]"
+    ) -> None:
+        """Answer what is committed, and only then take it off the broker."""
+        await asyncio.gather(*(self._answer(reply) for reply in replies))
+        await welcoming
         for message in received:
             message.acknowledge()
 
-    async def _greet(self, hello: Incoming) -> Reply | None:
-        def work(session: Session) -> Reply | Refusal:
-            return take_hello(session, hello, now_ms=self._cloud.clock.now_ms())
+    async def _welcome(self, greeted: Sequence[Reply]) -> None:
+        await asyncio.gather(*(self._answer(reply) for reply in greeted))
+        for reply in greeted:
+            await self._upkeep.welcome(reply.terminal_id)
+
+    async def _greet(self, hellos: Sequence[Incoming]) -> list[Reply]:
+        """Take greetings together, one by one where that breaks; the order is everybody's order of locks."""
+        if not hellos:
+            return []
+        ordered = sorted(hellos, key=lambda hello: hello.terminal_id)
+
+        def work(session: Session) -> list[Reply | Refusal]:
+            now_ms = self._cloud.clock.now_ms()
+            return [take_hello(session, hello, now_ms=now_ms) for hello in ordered]
 
         try:
-            reply = await self._cloud.run(work)
+            replies = await self._cloud.run(work)
         except (CloudError, DBAPIError) as error:
-            _log.exception("hello_not_taken terminal=%s code=%s", hello.terminal_id.hex(), _code_of(error))
-            return None
-        if isinstance(reply, Refusal):
-            _log.warning("hello_refused terminal=%s refusal=%s", hello.terminal_id.hex(), reply)
-            return None
-        return reply
+            if len(hellos) > 1:
+                return [reply for hello in ordered for reply in await self._greet([hello])]
+            _log.exception("hello_not_taken terminal=%s code=%s", hellos[0].terminal_id.hex(), _code_of(error))
+            return []
+        for hello, reply in zip(ordered, replies, strict=True):
+            if isinstance(reply, Refusal):
+                _log.warning("hello_refused terminal=%s refusal=%s", hello.terminal_id.hex(), reply)
+        return [reply for reply in replies if not isinstance(reply, Refusal)]
 
     async def _commit(self, batches: Sequence[Incoming]) -> list[Reply]:
         """Commit all batches together; what breaks the work is parted until one record is left, and that is named.
@@ -207,11 +231,13 @@ def _code_of(error: CloudError | DBAPIError) -> str:
 async def _gather(queue: "asyncio.Queue[Received]") -> list[Received]:
     """Wait for one message, then take what else comes within the linger, up to the bound."""
     gathered = [await queue.get()]
+    size = len(gathered[0].payload)
     try:
         # Not wait_for: until Python 3.12 it loses a cancellation that meets a message.
         async with asyncio.timeout(LINGER_S):
-            while len(gathered) < BATCH_MESSAGES_MAX:
+            while len(gathered) < BATCH_MESSAGES_MAX and size < BATCH_SIZE_MAX:
                 gathered.append(await queue.get())
+                size += len(gathered[-1].payload)
     except TimeoutError:
         pass
     return gathered

@@ -12,7 +12,11 @@ TIMEOUT_S = 15.0
 
 
 class AnswerError(Exception):
-    """The cloud or the box said no where the demo expected a yes."""
+    """The cloud or the box said no where the demo expected a yes; ``code`` is the answer's, empty if it had none."""
+
+    def __init__(self, words: str, *, code: str = "") -> None:
+        super().__init__(words)
+        self.code = code
 
 
 class CloudClient:
@@ -31,6 +35,13 @@ class CloudClient:
 
     def reconciliation(self) -> dict[str, Any]:
         return _content(self._http.get("/v1/operator/reconciliation"))
+
+    def evidence(self, terminal_id: str, payment_id: str) -> bytes:
+        """Fetch the evidence pack of one payment."""
+        answer = self._http.get(f"/v1/operator/evidence/{terminal_id}/{payment_id}")
+        if not answer.is_success:
+            raise _error(answer)
+        return answer.content
 
 
 class PhoneLink:
@@ -104,11 +115,16 @@ class Till:
 
 
 def _content(answer: httpx.Response) -> dict[str, Any]:
-    if answer.is_success:
-        content: dict[str, Any] = answer.json()
-        return content
+    if not answer.is_success:
+        raise _error(answer)
+    content: dict[str, Any] = answer.json()
+    return content
+
+
+def _error(answer: httpx.Response) -> AnswerError:
     try:
-        words = answer.json()["error"]["message"]
+        error = answer.json()["error"]
+        words, code = str(error["message"]), str(error["code"])
     except (ValueError, KeyError, TypeError):
-        words = f"status {answer.status_code}"
-    raise AnswerError(f"{answer.request.method} {answer.request.url.path}: {words}")
+        words, code = f"status {answer.status_code}", ""
+    return AnswerError(f"{answer.request.method} {answer.request.url.path}: {words}", code=code)

@@ -8,22 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from demo.clients import CloudClient, Till
+from demo.clients import CloudClient
+from demo.counter import Counter
 from demo.phone import PhoneRefusal
-from demo.world import Customer, World
+from demo.promises import PromiseBrokenError
+from demo.world import Customer
 from sync.keys import Ed25519SigningKey
 from sync.money import Money
 from sync.payment_code import PaymentCode, make_payment_code
 
-SALE_TIMEOUT_S = 30.0
 DRAIN_TIMEOUT_S = 60.0
-POLL_S = 0.05
 
 Say = Callable[[str], None]
-
-
-class PromiseBrokenError(Exception):
-    """Something happened that must never happen; the text says what."""
 
 
 @dataclass(slots=True)
@@ -42,12 +38,9 @@ class Seen:
 class Day:
     """One day at one box."""
 
-    world: World
     cloud: CloudClient
-    till: Till
+    counter: Counter
     customers: dict[str, Customer]
-    cut_network: Callable[[], None]
-    restore_network: Callable[[], None]
     say: Say
     seen: Seen = field(default_factory=Seen)
     last_text: str = ""
@@ -66,23 +59,22 @@ class Day:
         self.sale("Ana", 12_50)
         self.sale("Ben", 8_00)
         self.sale("Chloe", 23_90)
-        self.wait_until(lambda: self.box()["queue"]["count"] == 0, "the morning's sales were not acknowledged")
+        self.counter.wait_until_sent(timeout_s=DRAIN_TIMEOUT_S)
         self.say("  all three acknowledged by the cloud: green on the display")
 
     def lose_a_phone(self) -> None:
         lost = self.customers["Dan"]
-        before = self.trust_version()
+        before = self.counter.trust_version()
         self.cloud.post(f"/v1/operator/devices/{lost.device_id}/lost")
         self.say("  Dan reports his phone as lost; the deny list goes out to the box")
-        self.wait_until(lambda: self.trust_version() > before, "the deny list did not reach the box")
+        self.counter.wait_for_news(held_version=before)
 
     def offline(self) -> None:
-        self.cut_network()
-        self.wait_until(lambda: self.box()["link"] == "offline", "the box did not notice the cut")
+        self.counter.cut_network()
         self.say("[bold]Noon[/]: the network is cut; the box goes on alone")
         for name, amount_minor in (("Ana", 18_00), ("Ben", 30_00), ("Chloe", 4_20), ("Eve", 49_99)):
             self.sale(name, amount_minor)
-        room = self.box()["room"]
+        room = self.counter.box()["room"]
         self.say(f"  may still approve {room['amount']} in {room['count']} sales for {room['seconds'] // 3600} h")
 
     def refusals(self) -> None:
@@ -97,32 +89,27 @@ class Day:
 
     def killed(self) -> None:
         self.say("[bold]Afternoon[/]: the box loses power in the middle of a sale (SIGKILL)")
-        held = self.box()["head_number"]
+        held = self.counter.box()["head_number"]
         code = self.code(self.customers["Frank"])
-        self.till.start_sale(15_00)
-        self.world.show(code.to_text())
-        if self.world.box_process is None:
-            raise PromiseBrokenError("there is no box to kill")
+        self.counter.till.start_sale(15_00)
+        self.counter.show(code.to_text())
         time.sleep(0.15)
-        self.world.box_process.kill()
-        self.world.show("")
-        self.till = self.world.start_box()
-        head = self.box()["head_number"]
+        self.counter.kill()
+        self.counter.show("")
+        self.counter.start()
+        head = self.counter.box()["head_number"]
         if head < held:
             raise PromiseBrokenError(f"the box forgot records: {held} before the power cut, {head} after")
         self.take_over_unseen(held, head)
-        self.say(f"  started cold without network: {head} records on the card, clock {self.box()['clock']}")
+        self.say(f"  started cold without network: {head} records on the card, clock {self.counter.box()['clock']}")
         self.sale("Gina", 7_77)
         self.sale("Chloe", 11_00)
 
     def network_back(self) -> dict[str, Any]:
-        waiting = self.box()["queue"]
+        waiting = self.counter.box()["queue"]
         self.say(f"[bold]Evening[/]: the network is back; {waiting['count']} sales, {waiting['amount']} are waiting")
-        self.restore_network()
-        self.till.send_now()
-        self.wait_until(
-            lambda: self.box()["queue"]["count"] == 0, "the backlog was not drained", timeout_s=DRAIN_TIMEOUT_S
-        )
+        self.counter.restore_network()
+        self.counter.wait_until_sent(timeout_s=DRAIN_TIMEOUT_S)
         self.say("  backlog sent and acknowledged")
         report = self.cloud.reconciliation()
         self.check(report)
@@ -132,8 +119,8 @@ class Day:
         """Compare what people saw with what the cloud says; every promise that is broken is named."""
         if report["approved_minor"] != self.seen.approved_minor:
             raise PromiseBrokenError(
-                f"people saw {_money(self.seen.approved_minor)} approved, the cloud has "
-                f"{_money(report['approved_minor'])}"
+                f"people saw {money(self.seen.approved_minor)} approved, the cloud has "
+                f"{money(report['approved_minor'])}"
             )
         if not report["is_clean"]:
             raise PromiseBrokenError(
@@ -149,9 +136,9 @@ class Day:
         """One honest sale that must be approved."""
         result = self.run_sale(self.code(self.customers[name]).to_text(), amount_minor)
         if result["state"] != "approved":
-            raise PromiseBrokenError(f"{name}'s {_money(amount_minor)} was refused: {result.get('happened')}")
+            raise PromiseBrokenError(f"{name}'s {money(amount_minor)} was refused: {result.get('happened')}")
         self.seen.approved[result["payment_id"]] = amount_minor
-        self.say(f"  {name:<6} {_money(amount_minor):>10}   approved")
+        self.say(f"  {name:<6} {money(amount_minor):>10}   approved")
 
     def refuse(self, what: str, code: PaymentCode | str, amount_minor: int, refusal: str) -> None:
         """One sale that must be refused for this reason."""
@@ -159,18 +146,11 @@ class Day:
         if result.get("refusal") != refusal:
             raise PromiseBrokenError(f"{what}: expected {refusal}, the box said {result}")
         self.seen.refused.append(refusal)
-        self.say(f"  {what:<17} {_money(amount_minor):>10}   {refusal}: {result['happened']}")
+        self.say(f"  {what:<17} {money(amount_minor):>10}   {refusal}: {result['happened']}")
 
     def run_sale(self, text: str, amount_minor: int) -> dict[str, Any]:
-        """Type the amount, hold up the phone, wait for the result, take the phone away."""
-        payment_id = self.till.start_sale(amount_minor)
-        self.world.show(text)
-        ends = time.monotonic() + SALE_TIMEOUT_S
-        while (result := self.till.sale(payment_id))["state"] in ("scanning", "authorising"):
-            if time.monotonic() > ends:
-                raise PromiseBrokenError(f"a sale did not end in {SALE_TIMEOUT_S} s")
-            time.sleep(POLL_S)
-        self.world.show("")
+        """One sale from typing the amount to taking the phone away."""
+        result = self.counter.sell(text, amount_minor)
         if result["state"] == "approved":
             self.last_text = text
         return result
@@ -192,25 +172,10 @@ class Day:
     def take_over_unseen(self, held: int, head: int) -> None:
         """A sale that the power cut hit may be on the card although nobody saw its result: then it counts."""
         if head > held:
-            for sale in self.till.history()["sales"]:
+            for sale in self.counter.till.history()["sales"]:
                 if sale["number"] > held:
                     self.seen.approved[sale["payment_id"]] = sale["amount_minor"]
                     self.say(f"  the sale in flight, {sale['amount']}, had been stored: it stands")
-
-    def box(self) -> dict[str, Any]:
-        box: dict[str, Any] = self.till.state()["box"]
-        return box
-
-    def trust_version(self) -> int:
-        version: int = self.box()["trust_version"]
-        return version
-
-    def wait_until(self, is_so: Callable[[], bool], otherwise: str, *, timeout_s: float = SALE_TIMEOUT_S) -> None:
-        ends = time.monotonic() + timeout_s
-        while not is_so():
-            if time.monotonic() > ends:
-                raise PromiseBrokenError(otherwise)
-            time.sleep(POLL_S)
 
 
 def forged(code: PaymentCode) -> PaymentCode:
@@ -219,5 +184,6 @@ def forged(code: PaymentCode) -> PaymentCode:
     return replace(code, signature=thief.sign(code.signed_payload()))
 
 
-def _money(amount_minor: int) -> str:
+def money(amount_minor: int) -> str:
+    """Return an amount of the demo's currency in words."""
     return str(Money(amount_minor, "EUR"))

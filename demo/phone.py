@@ -67,7 +67,7 @@ class Phone:
 
     def new_device_key(self) -> Ed25519SigningKey:
         """Make the fresh key of the next grant."""
-        return Ed25519SigningKey.generate()
+        return Ed25519SigningKey.from_private_bytes(self._random_bytes(32))
 
     def take_grant(self, encoded: bytes, device_key: Ed25519SigningKey) -> None:
         """Keep a grant that the cloud has issued for ``device_key``."""

@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -34,14 +35,40 @@ class NetworkState(StrEnum):
     """Connections stay open and new ones are accepted, but no byte passes until the state changes."""
 
 
+class Direction(StrEnum):
+    """Which way a chunk goes."""
+
+    TO_TARGET = "to_target"
+    TO_CLIENT = "to_client"
+
+
+Tamper = Callable[[int, Direction, bytes], bytes]
+"""Gives what arrives in a chunk's place; the number tells the proxy's connections apart. Raises ``CutOffError``."""
+
+
+class CutOffError(ConnectionError):
+    """The connection ends here, for both sides, after ``last_words`` have been passed on."""
+
+    def __init__(self, last_words: bytes = b"") -> None:
+        super().__init__("the connection was cut on its way")
+        self.last_words = last_words
+
+
+def _untouched(_connection: int, _direction: Direction, chunk: bytes) -> bytes:
+    return chunk
+
+
 class Proxy:
     """Forwards ``LOOPBACK:port`` to ``target_port``; ``state`` and ``latency_s`` may change at any time.
 
-    ``latency_s`` is added in each direction, to each chunk alike, so it delays and does not throttle.
+    ``latency_s`` is added in each direction, to each chunk alike, so it delays and does not throttle. ``tamper`` sees
+    every chunk at the moment it is let out.
     """
 
-    def __init__(self, *, target_port: int, port: int = 0, latency_s: float = 0.0) -> None:
+    def __init__(self, *, target_port: int, port: int = 0, latency_s: float = 0.0, tamper: Tamper = _untouched) -> None:
         self.latency_s = latency_s
+        self._tamper = tamper
+        self._connections_made = 0
         self._target_port = target_port
         self._port = port
         self._server: asyncio.Server | None = None
@@ -131,24 +158,29 @@ class Proxy:
 
     async def _join(self, client: _Streams, target: _Streams) -> None:
         self._writers.add(target[1])
+        self._connections_made += 1
+        up = partial(self._tamper, self._connections_made, Direction.TO_TARGET)
+        down = partial(self._tamper, self._connections_made, Direction.TO_CLIENT)
         try:
             if self._state is NetworkState.CUT:
                 return
             async with asyncio.TaskGroup() as ways:
-                ways.create_task(self._pump(client[0], target[1]))
-                ways.create_task(self._pump(target[0], client[1]))
+                ways.create_task(self._pump(client[0], target[1], up))
+                ways.create_task(self._pump(target[0], client[1], down))
         except* OSError:
             # One side reset its connection; closing both tells the other.
             pass
         finally:
             await self._close(target[1])
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tampered: Callable[[bytes], bytes]
+    ) -> None:
         """Carry one direction, in order: a reader that stamps chunks and a writer that lets them out when due."""
         waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_CHUNKS_WAITING_MAX)
         async with asyncio.TaskGroup() as both:
             both.create_task(self._take(reader, waiting))
-            both.create_task(self._give(waiting, writer))
+            both.create_task(self._give(waiting, writer, tampered))
 
     async def _take(self, reader: asyncio.StreamReader, waiting: asyncio.Queue[tuple[float, bytes]]) -> None:
         clock = asyncio.get_running_loop()
@@ -158,7 +190,12 @@ class Proxy:
             if not chunk:
                 return
 
-    async def _give(self, waiting: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+    async def _give(
+        self,
+        waiting: asyncio.Queue[tuple[float, bytes]],
+        writer: asyncio.StreamWriter,
+        tampered: Callable[[bytes], bytes],
+    ) -> None:
         clock = asyncio.get_running_loop()
         while True:
             due, chunk = await waiting.get()
@@ -168,7 +205,12 @@ class Proxy:
                 # The sender is done; the other direction may go on.
                 writer.write_eof()
                 return
-            writer.write(chunk)
+            try:
+                writer.write(tampered(chunk))
+            except CutOffError as cut_off:
+                writer.write(cut_off.last_words)
+                await writer.drain()
+                raise
             await writer.drain()
 
     async def _close(self, writer: asyncio.StreamWriter) -> None:

@@ -7,18 +7,20 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from edge.box_clock import BoxClock
 from edge.decision import Approved, Case, Decision, Declined, Situation, decide
 from edge.errors import EdgeError
 from edge.limits import Counters
 from edge.outbox import Outbox
-from edge.outbox_types import AppendOutcome, Decline, OutboxEntry, OutboxState
+from edge.outbox_types import AppendOutcome, CodeStanding, Decline, OutboxEntry, OutboxState
 from edge.signer import Signer, Versions, entry_of
 from edge.states import NOT_A_PAYMENT_CODE, Result, ResultKind, Sale
 from edge.timekeeping import ROUND_TRIP_MS_MAX, Reading
 from edge.trust import Trust
 from sync.payment_code import CodeMode, PaymentCode, read_payment_code, verify_signatures
+from sync.policy import Policy
 from sync.receipt import receipt_to_text
 from sync.record import ClockConfidence, RecordKind, SignedRecord
 from sync.refusals import Refusal
@@ -139,13 +141,15 @@ class Authoriser:
         if isinstance(code, Refusal):
             return code
         await self._believe_grant_time(code)
-        await self._gather(products, code)
-        refusal = self._decide(products, code)
-        if refusal is not None:
-            return refusal
-        await self._outbox.check_writable(min_free_bytes=self._free_bytes_min)
-        entry = self._sign(products, code)
-        match await self._outbox.append(entry):
+        outcome = await self._outbox.sell(
+            code.serial,
+            code.counter,
+            decide=partial(self._decide, products, code, self._look_around(code)),
+            min_free_bytes=self._free_bytes_min,
+        )
+        match outcome:
+            case None:
+                return products.refusal
             case AppendOutcome.REPLAYED | AppendOutcome.PAYMENT_SEEN:
                 return Refusal.REPLAYED_HERE
             case AppendOutcome.APPENDED:
@@ -159,43 +163,37 @@ class Authoriser:
         if self._clock.raise_floor(issued_ms):
             await self._outbox.raise_clock_floor(issued_ms)
 
-    async def _gather(self, products: Authorisation, code: PaymentCode) -> None:
-        products.reading = self._clock.read()
-        products.chain = chain = await self._outbox.state()
-        sums = await self._outbox.payer_sums(code.serial)
-        products.counters = Counters(
-            payer_minor=sums.total_minor,
-            payer_one_way_minor=sums.one_way_minor,
-            unacknowledged_minor=chain.unacknowledged_amount_minor,
-            unacknowledged_count=chain.unacknowledged_count,
-            floor_clock_sales=chain.floor_clock_sales,
-        )
-        is_spent = await self._outbox.is_spent(code.serial, code.counter)
-        situation = Situation(
-            now_ms=products.reading.now_ms,
-            confidence=products.reading.confidence,
-            offline_s=offline_s(chain, self._trust, now_ms=products.reading.now_ms),
-            is_link_up=self._is_link_up(),
-            is_quarantined=chain.quarantine_reason is not None,
-            is_denied=self._trust.is_denied(code.serial),
-            is_spent=is_spent,
+    def _look_around(self, code: PaymentCode) -> "_Surroundings":
+        """Take what the decision needs beside the outbox; a newer list that arrives from here on is the next sale's."""
+        return _Surroundings(
+            reading=self._clock.read(),
+            policy=self._trust.policy,
+            versions=self._versions(),
             snapshot_expires_ms=self._trust.held.expires_ms,
-            policy_expires_ms=self._trust.policy.expires_ms,
+            is_denied=self._trust.is_denied(code.serial),
+            is_link_up=self._is_link_up(),
             selection_draw=self._draw(),
         )
-        # A newer list may arrive while the card is being asked; the record names those the decision looked at.
-        products.versions = self._versions()
-        case = Case(code, products.sale.amount, self._trust.policy, products.counters, situation)
-        products.decision = decide(case)
 
-    def _decide(self, products: Authorisation, code: PaymentCode) -> Refusal | None:
-        decision = products.decision
+    def _decide(
+        self, products: Authorisation, code: PaymentCode, around: "_Surroundings", standing: CodeStanding
+    ) -> OutboxEntry | None:
+        """Decide on how things stand and sign what is approved; runs in the outbox's thread, in its transaction."""
+        products.reading, products.versions = around.reading, around.versions
+        products.chain = standing.state
+        products.counters = counters_of(standing)
+        case = Case(code, products.sale.amount, around.policy, products.counters, around.situation(standing))
+        products.decision = decide(case)
+        products.refusal = self._refusal_of(products.decision, code)
+        return self._sign(products, code) if products.refusal is None else None
+
+    def _refusal_of(self, decision: Decision, code: PaymentCode) -> Refusal | None:
         if isinstance(decision, Declined):
             return decision.refusal
         if code.mode is CodeMode.TWO_WAY:
             # A two-way code answers a request that this sale showed; no request was shown, so it answers another's.
             return Refusal.REQUEST_MISMATCH
-        return None if decision is None or isinstance(decision, Approved) else decision.refusal
+        return None if isinstance(decision, Approved) else decision.refusal
 
     def _sign(self, products: Authorisation, code: PaymentCode) -> OutboxEntry:
         chain, counters, reading, decision = products.chain, products.counters, products.reading, products.decision
@@ -240,6 +238,46 @@ class Authoriser:
             _log.warning("decline_not_kept code=%s", error.code)
 
 
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What a decision looks at beside the outbox, all of one moment."""
+
+    reading: Reading
+    policy: Policy
+    versions: Versions
+    snapshot_expires_ms: int
+    is_denied: bool
+    is_link_up: bool
+    selection_draw: int
+
+    def situation(self, standing: CodeStanding) -> Situation:
+        now_ms = self.reading.now_ms
+        return Situation(
+            now_ms=now_ms,
+            confidence=self.reading.confidence,
+            offline_s=_seconds_since_contact(standing.state, self.policy, now_ms=now_ms),
+            is_link_up=self.is_link_up,
+            is_quarantined=standing.state.quarantine_reason is not None,
+            is_denied=self.is_denied,
+            is_spent=standing.is_spent,
+            snapshot_expires_ms=self.snapshot_expires_ms,
+            policy_expires_ms=self.policy.expires_ms,
+            selection_draw=self.selection_draw,
+        )
+
+
+def counters_of(standing: CodeStanding) -> Counters:
+    """Return what the limits count."""
+    chain, sums = standing.state, standing.sums
+    return Counters(
+        payer_minor=sums.total_minor,
+        payer_one_way_minor=sums.one_way_minor,
+        unacknowledged_minor=chain.unacknowledged_amount_minor,
+        unacknowledged_count=chain.unacknowledged_count,
+        floor_clock_sales=chain.floor_clock_sales,
+    )
+
+
 def read_code(products: Authorisation, trust: Trust) -> PaymentCode | Refusal:
     """Parse the text and check both signatures; the parsed code is kept even where a signature fails."""
     code = read_payment_code(products.text)
@@ -251,5 +289,9 @@ def read_code(products: Authorisation, trust: Trust) -> PaymentCode | Refusal:
 
 def offline_s(chain: OutboxState, trust: Trust, *, now_ms: int) -> int:
     """Return whole seconds since contact; before the first one, since the policy was issued at enrolment."""
-    since_ms = chain.last_contact_ms if chain.last_contact_ms is not None else trust.policy.issued_ms
+    return _seconds_since_contact(chain, trust.policy, now_ms=now_ms)
+
+
+def _seconds_since_contact(chain: OutboxState, policy: Policy, *, now_ms: int) -> int:
+    since_ms = chain.last_contact_ms if chain.last_contact_ms is not None else policy.issued_ms
     return max(0, now_ms - since_ms) // 1000

@@ -1,7 +1,8 @@
 """The composition root of the terminal: settings in, one running box out.
 
 The start is a list in order: trust from the pinned root down, keys, outbox, clock, then the loops. A task that must
-never end ends the process when it does, and systemd starts it again.
+never end ends the process when it does, and systemd starts it again. What only another command needs is imported by it,
+so that a box is ready sooner.
 """
 
 import asyncio
@@ -9,7 +10,6 @@ import json
 import logging
 import secrets
 import signal
-import urllib.request
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -34,11 +34,11 @@ from edge.devices import (
     load_signing_key,
 )
 from edge.downlink import Downlink
-from edge.enrolment import enrol
 from edge.errors import NotRunningError, TrustBrokenError
 from edge.health import Finding, HealthReader
 from edge.kiosk_api import Desk, Watchers, build_api
 from edge.local_only import LocalOnly
+from edge.memory import freeze_what_is_loaded, keep_one_pool
 from edge.outbox import Outbox
 from edge.outbox_types import OutboxState
 from edge.settings import TerminalSettings
@@ -98,6 +98,7 @@ def _clock(chain: OutboxState, hands: Hands) -> BoxClock:
 
 async def run_box(settings: TerminalSettings, hands: Hands | None = None) -> None:
     """Run one box until it is told to stop (SIGINT, SIGTERM)."""
+    keep_one_pool()
     async with open_box(settings, hands) as box:
         reader = QrReader()
         scanner = CameraScanner(settings.camera, reader)
@@ -195,6 +196,7 @@ async def _until_stopped(serving: Coroutine[Any, Any, None], *loops: Coroutine[A
 
 async def serve_api(api: FastAPI, settings: TerminalSettings) -> None:
     """Serve until SIGINT or SIGTERM; then open connections get a moment to end."""
+    freeze_what_is_loaded()
     server = _QuietServer(
         uvicorn.Config(
             LocalOnly(api),
@@ -278,6 +280,8 @@ def link_settings(box: Box) -> LinkSettings:
 
 async def enrol_box(settings: TerminalSettings, *, cloud_url: str, code: str, hardware_serial: str | None) -> Identity:
     """Make this box's keys if it has none, and enrol it; see ``edge.enrolment.enrol``."""
+    from edge.enrolment import enrol
+
     root = load_root(settings.root_key_file)
     settings.data_folder.mkdir(parents=True, exist_ok=True)
     store = key_store(settings)
@@ -295,6 +299,8 @@ async def enrol_box(settings: TerminalSettings, *, cloud_url: str, code: str, ha
 
 def ask_running_box(settings: TerminalSettings) -> dict[str, Any]:
     """Ask the local API of a running box for its state."""
+    import urllib.request
+
     url = f"http://{settings.api_host}:{settings.api_port}/v1/state"
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:

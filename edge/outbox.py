@@ -1,12 +1,13 @@
 """The outbox: every approved sale, durable before the customer is told yes, until the cloud has it.
 
-One SQLite file, WAL with synchronous FULL. A sale is one transaction (append the signed record, mark the code spent,
-move the counters), handed in one hop to the one thread that writes; reads go through a second connection that
-cannot write, and never wait for a sale. ``docs/adr/0003-outbox-writer-thread.md`` has the measurements.
+One SQLite file, WAL with synchronous FULL. A sale is one transaction (read how things stand, decide, append the signed
+record, mark the code spent, move the counters), handed in one hop to the one thread that writes; other questions go to
+a second thread, whose connection cannot write, and never wait for a sale. ``docs/adr/0003-outbox-writer-thread.md`` has
+the measurements.
 
-The caller checks ``check_writable`` before it decides, and tells the customer yes only after ``append`` returned
-``appended``. Every method raises an ``edge.errors.OutboxError`` when the card or the file fails; a broken invariant
-(a record that does not continue the chain) raises ``BrokenInvariantError`` and is a bug.
+The caller tells the customer yes only after ``sell`` returned ``appended``. Every method raises an
+``edge.errors.OutboxError`` when the card or the file fails; a broken invariant (a record that does not continue the
+chain) raises ``BrokenInvariantError`` and is a bug.
 """
 
 import asyncio
@@ -18,19 +19,20 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
-
-import aiosqlite
+from typing import Self, TypeVar
 
 from edge.errors import EdgeError
-from edge.outbox_check import check_content, examine, require_provisioned
+from edge.outbox_check import examine, require_provisioned
 from edge.outbox_export import export_outbox
 from edge.outbox_files import OutboxLock
+from edge.outbox_reader import OutboxReader
 from edge.outbox_schema import provision_outbox
-from edge.outbox_sqlite import database_uri, failures_named
+from edge.outbox_sqlite import failures_named
 from edge.outbox_types import (
     AcknowledgeOutcome,
     AppendOutcome,
+    CodeStanding,
+    Decide,
     Decline,
     HistoryRow,
     OutboxEntry,
@@ -42,11 +44,12 @@ from edge.outbox_types import (
 )
 from edge.outbox_writer import OutboxWriter
 from sync.ids import Serial, TerminalId
-from sync.refusals import Refusal
 
 __all__ = [
     "AcknowledgeOutcome",
     "AppendOutcome",
+    "CodeStanding",
+    "Decide",
     "Decline",
     "HistoryRow",
     "Outbox",
@@ -62,32 +65,6 @@ __all__ = [
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-_READ_STATE = """
-SELECT terminal_id, epoch, head_number, head_hash, acknowledged_number, acknowledged_hash,
-    unacknowledged_amount_minor, unacknowledged_count, currency, clock_floor_ms, floor_clock_sales,
-    last_contact_ms, last_contact_boot_id, last_contact_monotonic_ms, quarantine_reason
-FROM state"""
-
-_READ_PAYER_SUMS = """
-SELECT coalesce(sum(amount_minor), 0) AS total_minor, coalesce(sum(amount_minor * is_one_way), 0) AS one_way_minor
-FROM sales WHERE serial = ? AND number > (SELECT acknowledged_number FROM state)"""
-
-_READ_QUEUE = """
-SELECT unacknowledged_count AS count, unacknowledged_amount_minor AS amount_minor,
-    (SELECT min(authorised_at_ms) FROM records WHERE number > acknowledged_number) AS oldest_at_ms
-FROM state"""
-
-_READ_HISTORY = """
-SELECT number, kind, payment_id, amount_minor, currency, authorised_at_ms,
-    number <= (SELECT acknowledged_number FROM state) AS is_acknowledged
-FROM records WHERE authorised_at_ms >= ? ORDER BY number DESC LIMIT ?"""
-
-_READ_DECLINES = """
-SELECT payment_id, amount_minor, currency, refusal, reason_bits, at_ms FROM declines ORDER BY id DESC LIMIT ?"""
-
-_READ_RECORDS = """
-SELECT number, record_hash, signed_record, content_sha256 FROM records WHERE number >= ? ORDER BY number LIMIT ?"""
-
 
 class Outbox:
     """The open outbox of one terminal and epoch; make it with ``await Outbox.open(…)``, best in ``async with``."""
@@ -97,14 +74,16 @@ class Outbox:
         path: Path,
         *,
         writer: OutboxWriter,
-        thread: ThreadPoolExecutor,
-        reader: aiosqlite.Connection,
+        writing: ThreadPoolExecutor,
+        reader: OutboxReader,
+        reading: ThreadPoolExecutor,
         stack: AsyncExitStack,
     ) -> None:
         self._path = path
         self._writer = writer
-        self._thread = thread
+        self._writing = writing
         self._reader = reader
+        self._reading = reading
         self._stack = stack
 
     @classmethod
@@ -135,30 +114,33 @@ class Outbox:
     async def _open(
         cls, path: Path, examination: Callable[[], None], connection_class: type[sqlite3.Connection]
     ) -> Self:
-        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox-writer")
+        writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox-writer")
+        reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox-reader")
         async with AsyncExitStack() as stack:
-            stack.callback(thread.shutdown)
+            stack.callback(writing.shutdown)
+            stack.callback(reading.shutdown)
 
-            # Both register from within the thread, so that a cancelled opening closes what it got.
+            # All three register from within their thread, so that a cancelled opening closes what it got.
             def lock_and_examine() -> None:
                 require_provisioned(path)
                 stack.callback(OutboxLock(path).close)
                 examination()
 
+            def open_reader() -> OutboxReader:
+                reader = OutboxReader(path)
+                stack.push_async_callback(_finished, reading, reader.close)
+                return reader
+
             def open_writer() -> OutboxWriter:
                 writer = OutboxWriter(path, connection_class)
-                stack.push_async_callback(_finished, thread, writer.close)
+                stack.push_async_callback(_finished, writing, writer.close)
                 return writer
 
-            await _finished(thread, lock_and_examine)
-            # The reader cannot write and closes last, so that closing never plays the log of a damaged file. Its
-            # first read is what makes SQLite count it.
-            reader = await stack.enter_async_context(aiosqlite.connect(database_uri(path, "ro"), uri=True))
-            reader.row_factory = sqlite3.Row
-            await reader.execute_fetchall("PRAGMA query_only = ON")
-            await reader.execute_fetchall(_READ_STATE)
-            writer = await _finished(thread, open_writer)
-            return cls(path, writer=writer, thread=thread, reader=reader, stack=stack.pop_all())
+            await _finished(writing, lock_and_examine)
+            # The reader closes last and cannot write, so that closing never plays the log of a damaged file.
+            reader = await _finished(reading, open_reader)
+            writer = await _finished(writing, open_writer)
+            return cls(path, writer=writer, writing=writing, reader=reader, reading=reading, stack=stack.pop_all())
 
     async def close(self) -> None:
         """Finish what was handed over, close both connections and let go of the lock."""
@@ -171,6 +153,16 @@ class Outbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
+        """Decide a sale on how things stand for its code and store the record made of it, in one hop and transaction.
+
+        ``decide`` runs in the writer's thread; None from it ends the sale unstored, with None. Before its record is
+        appended it is asked what ``check_writable`` asks. Returns and raises what ``append`` does.
+        """
+        return await self._write(
+            partial(self._writer.sell, serial, counter, decide=decide, min_free_bytes=min_free_bytes)
+        )
 
     async def append(self, entry: OutboxEntry) -> AppendOutcome:
         """Store a signed record durably, spend its code and move the counters: all of it, or nothing.
@@ -240,68 +232,53 @@ class Outbox:
 
     async def state(self) -> OutboxState:
         """Read the state row."""
-        (row,) = await self._read(_READ_STATE)
-        return OutboxState(**row)
+        return await self._read(self._reader.state)
 
     async def payer_sums(self, serial: Serial) -> PayerSums:
         """Sum what this payer's unacknowledged sales come to, in minor units."""
-        (row,) = await self._read(_READ_PAYER_SUMS, serial)
-        return PayerSums(**row)
+        return await self._read(partial(self._reader.payer_sums, serial))
 
     async def is_spent(self, serial: Serial, counter: int) -> bool:
-        """Say whether this code was used at this box; ``append`` asks again, in its transaction."""
-        return bool(await self._read("SELECT 1 FROM spent WHERE serial = ? AND counter = ?", serial, counter))
+        """Say whether this code was used at this box."""
+        return await self._read(partial(self._reader.is_spent, serial, counter))
 
     async def records_from(self, number: int, *, limit_count: int, limit_bytes: int) -> list[StoredRecord]:
         """Give the records from ``number`` on that fit both limits; the first one always fits.
 
         Raises ``OutboxCorruptError`` for a record that is not as it was stored.
         """
-        records: list[StoredRecord] = []
-        size = 0
-        for row in await self._read(_READ_RECORDS, number, limit_count):
-            size += len(row["signed_record"])
-            if records and size > limit_bytes:
-                break
-            records.append(_stored_record(row))
-        return records
+        call = partial(self._reader.records_from, number, limit_count=limit_count, limit_bytes=limit_bytes)
+        return await self._read(call)
 
     async def record(self, number: int) -> StoredRecord | None:
         """Give one record, or None where it was pruned or never written."""
-        for row in await self._read(_READ_RECORDS, number, 1):
-            if row["number"] == number:
-                return _stored_record(row)
-        return None
+        return await self._read(partial(self._reader.record, number))
 
     async def history(self, *, limit: int, since_ms: int = 0) -> list[HistoryRow]:
         """List records authorised at ``since_ms`` or later, newest first."""
-        rows = await self._read(_READ_HISTORY, since_ms, limit)
-        return [HistoryRow(**row | {"is_acknowledged": bool(row["is_acknowledged"])}) for row in rows]
+        return await self._read(partial(self._reader.history, limit=limit, since_ms=since_ms))
 
     async def declines(self, limit: int) -> list[Decline]:
         """List declined sales, newest first."""
-        rows = await self._read(_READ_DECLINES, limit)
-        return [Decline(**row | {"refusal": Refusal(row["refusal"])}) for row in rows]
+        return await self._read(partial(self._reader.declines, limit))
 
     async def queue(self) -> QueueSummary:
         """Say how much waits for the cloud, and since when."""
-        (row,) = await self._read(_READ_QUEUE)
-        return QueueSummary(**row)
+        return await self._read(self._reader.queue)
 
     async def export(self, path: Path) -> None:
         """Write a consistent copy to the new file ``path``, while sales go on; raises ``OutboxExportError``."""
         await asyncio.to_thread(export_outbox, self._path, path)
 
     async def _write(self, call: Callable[[], Result]) -> Result:
-        return await _finished(self._thread, call)
+        return await _finished(self._writing, call)
 
-    async def _read(self, sql: str, *values: object) -> list[dict[str, Any]]:
-        with failures_named():
-            return [dict(row) for row in await self._reader.execute_fetchall(sql, values)]
+    async def _read(self, call: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._reading, call)
 
 
 async def _finished(thread: ThreadPoolExecutor, call: Callable[[], Result]) -> Result:
-    """Run ``call`` in the writer's thread to its end, even when the waiting task is cancelled."""
+    """Run ``call`` in ``thread`` to its end, even when the waiting task is cancelled."""
     future = asyncio.get_running_loop().run_in_executor(thread, call)
     try:
         return await asyncio.shield(future)
@@ -311,9 +288,3 @@ async def _finished(thread: ThreadPoolExecutor, call: Callable[[], Result]) -> R
         if error := future.exception():
             _log.error("outbox_call_failed_after_cancel error=%s", getattr(error, "code", type(error).__name__))
         raise
-
-
-def _stored_record(row: dict[str, Any]) -> StoredRecord:
-    digest = row.pop("content_sha256")
-    check_content(row["number"], signed_record=row["signed_record"], digest=digest)
-    return StoredRecord(**row)

@@ -3,6 +3,7 @@
 They stand apart from the database, so that the layers above can name them without touching SQLite.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -97,6 +98,19 @@ class PayerSums:
 
     total_minor: int
     one_way_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeStanding:
+    """What the box knows at one moment about itself, the payer of a code, and the code; ``sums`` are the payer's."""
+
+    state: OutboxState
+    sums: PayerSums
+    is_spent: bool
+
+
+Decide = Callable[[CodeStanding], OutboxEntry | None]
+"""Makes of how things stand the record of an approved sale, or None where it is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,9 @@ from edge.errors import BrokenInvariantError, OutboxCorruptError, OutboxError, O
 from edge.outbox_check import content_digest
 from edge.outbox_files import FileIdentity, check_room
 from edge.outbox_sqlite import check_safe, connect, failures_named, is_sync_failure, make_safe
-from edge.outbox_types import AcknowledgeOutcome, AppendOutcome, Decline, OutboxEntry, PruneCount
+from edge.outbox_standing import read_standing
+from edge.outbox_types import AcknowledgeOutcome, AppendOutcome, Decide, Decline, OutboxEntry, PruneCount
+from sync.ids import Serial
 from sync.record import RecordKind
 
 _log = logging.getLogger(__name__)
@@ -98,9 +100,22 @@ class OutboxWriter:
             self._connection = connect(path, mode="rw", connection_class=connection_class)
             try:
                 make_safe(self._connection)
+                self._settle_log()
             except BaseException:
                 self._connection.close()
                 raise
+
+    def _settle_log(self) -> None:
+        """Make durable what the log holds, before anyone is told of it.
+
+        A process killed between writing a sale and flushing it leaves the sale readable, but not on the card. Sent to
+        the cloud now and lost in a power cut after that, it would fork the chain.
+        """
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+        except sqlite3.OperationalError:
+            # A card that is full or takes no writes can still be read, and what it holds be sent.
+            _log.warning("outbox_log_not_settled path=%s", self._path, exc_info=True)
 
     def close(self) -> None:
         """Move the log into the database, so that one file holds all; a damaged outbox is left as it is."""
@@ -116,6 +131,18 @@ class OutboxWriter:
     def append(self, entry: OutboxEntry) -> AppendOutcome:
         """Store a record, spend its code and move the counters; see ``Outbox.append``."""
         return self._write(lambda: self._append(entry))
+
+    def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
+        """Read how things stand, let ``decide`` answer, and append its record; see ``Outbox.sell``."""
+
+        def body() -> AppendOutcome | None:
+            entry = decide(read_standing(self._connection, serial, counter))
+            if entry is None:
+                return None
+            self.check_writable(min_free_bytes)
+            return self._append(entry)
+
+        return self._write(body)
 
     def acknowledge(
         self, *, number: int, head_hash: bytes, contact_ms: int, boot_id: str | None, monotonic_ms: int | None

@@ -5,7 +5,6 @@ The engine (``sync/uploader.py``) decides; here are only the outbox, the link, t
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from typing import Protocol
 
@@ -56,6 +55,8 @@ _log = logging.getLogger(__name__)
 EVENTS_MAX = 256
 LOST_LOOKED_THROUGH = 500
 """A gap is met again soon or never: only the newest records are looked through for the one that names it."""
+JITTER_SIZE = 6
+"""Bytes of chance behind one jitter: 48 bits fit a float exactly, so that it stays below 1."""
 CARD_FAILURES = (OutboxNotWritableError, OutboxLockedError)
 """A card that takes no writes now stops no sending, or a full box could never get rid of its sales."""
 
@@ -203,16 +204,19 @@ class Uplink:
         """Run the engine on one event and on every answer that its effects bring."""
         pending: list[Event] = [event]
         while pending and self._state is not None:
-            chance = Chance(self._random_bytes(NONCE_SIZE), random.random())  # noqa: S311 - jitter, no secret.
             self._state, effects = step(
                 self._state,
                 pending.pop(0),
                 now_ms=self._clock.monotonic_ms(),
-                chance=chance,
+                chance=self._draw_chance(),
                 settings=self._settings,
             )
             for effect in effects:
                 pending.extend(await self._carry_out(effect))
+
+    def _draw_chance(self) -> Chance:
+        jitter = int.from_bytes(self._random_bytes(JITTER_SIZE), "big") / 256**JITTER_SIZE
+        return Chance(self._random_bytes(NONCE_SIZE), jitter)
 
     async def _carry_out(self, effect: Effect) -> list[Event]:
         match effect:

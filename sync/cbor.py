@@ -74,6 +74,9 @@ def _read_head(data: bytes, at: int) -> tuple[int, int, int]:
 
 
 def _decode_at(data: bytes, at: int, depth: int) -> tuple[Value, int]:
+    if at < len(data) and data[at] < 24:
+        # The quick way for an integer that is its own head.
+        return data[at], at + 1
     major, argument, at = _read_head(data, at)
     if major == _UINT:
         return argument, at

@@ -15,7 +15,11 @@ from sync.record import Record, RecordKind
 
 MAIN_BRANCH = 0
 BRANCHES_MAX = 16
-FLOATING_MAX = 10_000
+FLOATING_MAX = 1_000
+"""Records of one chain that may float: twice what a box may hold unacknowledged (protocol §5).
+
+All of them are read for each batch of the chain, so this bounds what a hostile terminal's message costs.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ in the payload. ``external_aad`` names the type, so that bytes signed as one thi
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from sync import cbor
@@ -62,6 +62,7 @@ class Signed:
 
     payload: bytes
     signature: bytes
+    _hashes: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def encode(self) -> bytes:
         return cbor.encode((self.payload, self.signature))
@@ -69,7 +70,10 @@ class Signed:
     @property
     def hash(self) -> bytes:
         """SHA-256 of the payload, 32 bytes; the signature is left out, since ECDSA's differs each time."""
-        return hashlib.sha256(self.payload).digest()
+        if not self._hashes:
+            # Asked for many times on a record's way through the cloud, so it is kept.
+            self._hashes.append(hashlib.sha256(self.payload).digest())
+        return self._hashes[0]
 
     def verify(self, signed_type: SignedType, key: PublicKey) -> Refusal | None:
         return verify_payload(key, signed_type, payload=self.payload, signature=self.signature)

@@ -29,7 +29,13 @@ T = TypeVar("T")
 
 PUBLISH_TIMEOUT_S = 20.0
 RECEIVE_MAX = 200
-"""Messages of QoS 1 that the broker may have open with us: the bound of everything queued here."""
+"""Messages of QoS 1 that we ask the broker to have open with us at most."""
+UNACKNOWLEDGED_MAX = 10_000
+"""What ends the connection: as many as the broker queues for one client (``cloud/fleet/broker_access.py``).
+
+Mosquitto 2.0 keeps to what we ask only until the first acknowledgement: of 600 queued messages it then sends 540 at
+once. Whoever takes that for a fault loses all of them, at the very moment when a fleet comes back.
+"""
 PUBLISH_WINDOW_MAX = 100
 """Messages that we have open with the broker, or fewer if it asks for fewer."""
 PUBLISH_OVERHEAD = 16
@@ -278,7 +284,7 @@ class Connection:
             _settle(future, reason)
 
     def _was_received(self, message: mqtt.MQTTMessage) -> None:
-        if len(self._unacknowledged) >= RECEIVE_MAX:
+        if len(self._unacknowledged) >= UNACKNOWLEDGED_MAX:
             self._end(DisconnectedError(LinkFault.PROTOCOL_BROKEN, "more messages than it may send"))
             return
         opened = _Open(message.mid) if message.qos else None

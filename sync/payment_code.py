@@ -12,13 +12,13 @@ The replay key is (serial, counter), never the text.
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from sync import cbor
 from sync.envelope import Signed, SignedType, sign_payload, verify_payload
 from sync.grant import GRANT, Grant
 from sync.ids import Serial
-from sync.keys import SIGNATURE_SIZE, SigningKey, parse_public_key
+from sync.keys import SIGNATURE_SIZE, PublicKey, SigningKey, parse_public_key
 from sync.layout import FORMAT_VERSION
 from sync.message import Message
 from sync.qr_text import PAYMENT_CODE_SIZE_MAX, QrPrefix, from_text, to_text
@@ -139,7 +139,17 @@ def decode_payment_code(raw: bytes) -> PaymentCode | Refusal:
     return code if is_session else _check_device_part(code) or code
 
 
-def verify_signatures(code: PaymentCode, find_issuer: FindKey) -> Refusal | None:
+class CheckSignature(Protocol):
+    """``verify_payload``, or what answers the same from memory."""
+
+    def __call__(
+        self, key: PublicKey, signed_type: SignedType, *, payload: bytes, signature: bytes
+    ) -> Refusal | None: ...
+
+
+def verify_signatures(
+    code: PaymentCode, find_issuer: FindKey, *, check: CheckSignature = verify_payload
+) -> Refusal | None:
     """Check the issuer's signature over the grant, then the device's over the code.
 
     ``find_issuer(key_id, at_ms)`` gives the grant key that was valid then, or a refusal; it is asked for the grant's
@@ -151,7 +161,8 @@ def verify_signatures(code: PaymentCode, find_issuer: FindKey) -> Refusal | None
     )
     if isinstance(issuer, Refusal):
         return issuer
-    refusal = code.signed_grant.verify(SignedType.GRANT, issuer)
+    grant_payload, grant_signature = code.signed_grant.payload, code.signed_grant.signature
+    refusal = check(issuer, SignedType.GRANT, payload=grant_payload, signature=grant_signature)
     if refusal is not None:
         return Refusal.HIGH_S if refusal is Refusal.HIGH_S else Refusal.ISSUER_SIGNATURE_INVALID
     if code.mode is CodeMode.SESSION:
@@ -159,9 +170,7 @@ def verify_signatures(code: PaymentCode, find_issuer: FindKey) -> Refusal | None
     device_key = parse_public_key(code.grant.device_key)
     if isinstance(device_key, Refusal):
         return device_key
-    refusal = verify_payload(
-        device_key, SignedType.PAYMENT_CODE, payload=code.signed_payload(), signature=code.signature
-    )
+    refusal = check(device_key, SignedType.PAYMENT_CODE, payload=code.signed_payload(), signature=code.signature)
     if refusal is not None:
         return Refusal.HIGH_S if refusal is Refusal.HIGH_S else Refusal.DEVICE_SIGNATURE_INVALID
     return None

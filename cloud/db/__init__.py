@@ -16,18 +16,20 @@ from cloud.db.columns import (
     variable_bytes,
 )
 from cloud.db.engine import make_engine
-from cloud.db.rows import insert_all_or_none, insert_new, upsert, where_keys
+from cloud.db.rows import insert_all, insert_all_or_none, insert_new, update_rows, upsert, where_keys
 from cloud.db.schema import upgrade
-from cloud.db.transaction import Retry, run_read, run_transaction
+from cloud.db.transaction import DEFAULT_RETRY, Retry, run_read, run_transaction
 
 __all__ = [
     "BIG_INT",
     "CURRENCY",
+    "DEFAULT_RETRY",
     "MYSQL_OPTIONS",
     "Base",
     "Retry",
     "auto_id",
     "fixed_bytes",
+    "insert_all",
     "insert_all_or_none",
     "insert_new",
     "make_engine",
@@ -35,6 +37,7 @@ __all__ = [
     "run_read",
     "run_transaction",
     "table_of",
+    "update_rows",
     "upgrade",
     "upsert",
     "variable_bytes",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -22,6 +22,8 @@ from cloud.db.engine import READS_ONLY
 from cloud.errors import CommitUnknownError, DatabaseAwayError, DatabaseBusyError, DatabaseError
 
 T = TypeVar("T")
+
+_ONE_MOMENT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 # MariaDB's error numbers: mariadb.com/kb/en/mariadb-error-code-reference
 _CONTENDED = frozenset({1020, 1205, 1213})
@@ -125,11 +127,12 @@ def _run_once(engine: Engine, work: Callable[[Session], T]) -> T:
 
 
 def _read_once(engine: Engine, work: Callable[[Session], T]) -> T:
-    # Under REPEATABLE READ all statements see what the first one saw; under READ COMMITTED each sees its own moment.
-    options = {READS_ONLY: True}
-    if engine.dialect.name != "sqlite":
-        options["isolation_level"] = "REPEATABLE READ"  # type: ignore[assignment]
-    with Session(engine.execution_options(**options)) as session:
+    with Session(engine.execution_options(**{READS_ONLY: True})) as session:
+        if engine.dialect.name != "sqlite":
+            # Under REPEATABLE READ all statements see what the first one saw; under READ COMMITTED each sees its own
+            # moment. It is said for this transaction alone and as a statement like any other, so that a connection
+            # that falls here is a read that is retried.
+            session.execute(_ONE_MOMENT)
         return work(session)
 
 

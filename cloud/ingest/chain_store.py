@@ -1,8 +1,9 @@
 """The chains' SQL: locks one terminal's chain, loads what judging needs of it, and stores what came of it."""
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import and_, case, func, or_, select, update
@@ -12,7 +13,7 @@ from cloud.db import insert_new, upsert, where_keys
 from cloud.errors import LedgerInvariantError
 from cloud.ingest.chain_times import Moment
 from cloud.ingest.tables import BRANCHES, CHAINS, LOST_RANGES, RECORDS, SET_ASIDE
-from sync.chain import Branch, ChainView, Held, LostRange, held_from, new_chain, numbers_needed
+from sync.chain import MAIN_BRANCH, Branch, ChainView, Held, LostRange, held_from, new_chain, numbers_needed
 from sync.ids import TerminalId
 from sync.message import Message
 from sync.record import RECORD, Record, RecordKind
@@ -25,6 +26,9 @@ SET_ASIDE_MAX = 1_000
 """Pieces of evidence kept of one terminal; who sends nothing but garbage shows no more with the next piece."""
 
 _KEY = ("terminal_id", "epoch")
+_KEY_COLUMNS = (RECORDS.c.terminal_id, RECORDS.c.epoch)
+_CHAINS_MAX = 100
+"""Chains in one condition."""
 # No record was authorised after it was received, whatever its terminal's clock said.
 _TIME_MS = case(
     (RECORDS.c.authorised_at_ms < RECORDS.c.received_at_ms, RECORDS.c.authorised_at_ms),
@@ -41,6 +45,23 @@ class LoadedChain:
 
 
 @dataclass(frozen=True, slots=True)
+class ChainFlags:
+    """What earlier receptions found of a chain."""
+
+    is_forked: bool
+    is_rolled_back: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChainQuestion:
+    """What is to be judged against a chain: records, or a hello with these hashes."""
+
+    base_hash: bytes
+    records: Sequence[Message[Record]] = ()
+    hashes: Collection[bytes] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SetAsideBytes:
     """Bytes that are no record of the terminal that sent them."""
 
@@ -50,46 +71,61 @@ class SetAsideBytes:
     content: bytes
 
 
-def lock_chains(session: Session, base_hashes: Mapping[ChainKey, bytes]) -> None:
-    """Lock the chains in one order for everybody, making those that have no record yet; ``base_hashes`` by chain."""
-    keys = sorted(base_hashes)
-    rows = [{"terminal_id": t, "epoch": e, "is_forked": False, "is_rolled_back": False} for t, e in keys]
+def lock_chains(session: Session, keys: Collection[ChainKey]) -> dict[ChainKey, ChainFlags]:
+    """Lock the chains in one order for everybody, making those that have no record yet; answers what is held of each.
+
+    Those that are there are found without a lock first: an INSERT that meets its duplicate costs more than a look.
+    """
+    wanted = sorted(keys)
+    known = _flags(session, wanted)
+    missing = [key for key in wanted if key not in known]
+    rows = [{"terminal_id": t, "epoch": e, "is_forked": False, "is_rolled_back": False} for t, e in missing]
     insert_new(session, CHAINS, rows, key=_KEY)
-    for condition in where_keys(CHAINS, key=_KEY, keys=keys):
-        session.execute(select(CHAINS.c.epoch).where(condition).order_by(*CHAINS.primary_key).with_for_update()).all()
+    return _flags(session, wanted, is_locking=True)
 
 
-def load_chain(
-    session: Session,
-    key: ChainKey,
-    *,
-    base_hash: bytes,
-    records: Sequence[Message[Record]] = (),
-    hashes: Collection[bytes] = (),
-) -> LoadedChain:
-    """Load of a locked chain what judging these records (or a hello with these hashes) needs."""
-    terminal_id, epoch = key
-    flags = session.execute(select(CHAINS.c.is_forked, CHAINS.c.is_rolled_back).where(_is(CHAINS, key))).one_or_none()
-    branch_rows = session.execute(select(BRANCHES).where(_is(BRANCHES, key)).order_by(BRANCHES.c.branch)).all()
-    base = new_chain(terminal_id=terminal_id, epoch=epoch, base_hash=base_hash)
-    branches = tuple(
-        Branch(row.branch, row.tip_number, row.tip_hash, row.parent, row.fork_number) for row in branch_rows
-    )
-    floating = _held(session, and_(_is(RECORDS, key), RECORDS.c.branch.is_(None)))
-    numbers = numbers_needed(records)
-    wanted = or_(RECORDS.c.number.in_(sorted(numbers)), RECORDS.c.record_hash.in_(list(hashes)))
-    view = ChainView(
-        terminal_id,
-        epoch,
-        base_hash,
-        branches=branches or base.branches,
-        held=_held(session, and_(_is(RECORDS, key), wanted)),
-        floating=floating,
-        lost=_lost(session, key, numbers),
-        is_forked=bool(flags and flags.is_forked),
-        is_rolled_back=bool(flags and flags.is_rolled_back),
-    )
-    return LoadedChain(view, {row.branch: row.tip_time_ms for row in branch_rows})
+def load_chains(
+    session: Session, questions: Mapping[ChainKey, ChainQuestion], flags: Mapping[ChainKey, ChainFlags]
+) -> dict[ChainKey, LoadedChain]:
+    """Load of locked chains what judging their questions needs, many chains in a few statements.
+
+    A chain of any length costs the same: only the records on the numbers asked for, those that float and the branches'
+    ends are read, each by an index.
+    """
+    branch_rows = _branch_rows(session, questions)
+    numbers = {key: numbers_needed(question.records) for key, question in questions.items()}
+    places = [
+        and_(_is(RECORDS, key), RECORDS.c.branch.in_(_branch_numbers(branch_rows[key])), _on_numbers(numbers[key]))
+        for key in questions
+        if numbers[key]
+    ]
+    floating = [and_(_is(RECORDS, key), RECORDS.c.branch.is_(None)) for key in questions]
+    named = [
+        and_(_is(RECORDS, key), RECORDS.c.record_hash.in_(sorted(question.hashes)))
+        for key, question in questions.items()
+        if question.hashes
+    ]
+    held = _held(session, places + named)
+    afloat = _held(session, floating)
+    lost = _lost(session, {key: needed for key, needed in numbers.items() if needed})
+    loaded: dict[ChainKey, LoadedChain] = {}
+    for key, question in questions.items():
+        base = new_chain(terminal_id=key[0], epoch=key[1], base_hash=question.base_hash)
+        branches = tuple(
+            Branch(row.branch, row.tip_number, row.tip_hash, row.parent, row.fork_number) for row in branch_rows[key]
+        )
+        view = ChainView(
+            *key,
+            question.base_hash,
+            branches=branches or base.branches,
+            held=tuple(held[key]),
+            floating=tuple(afloat[key]),
+            lost=tuple(lost[key]),
+            is_forked=flags[key].is_forked,
+            is_rolled_back=flags[key].is_rolled_back,
+        )
+        loaded[key] = LoadedChain(view, {row.branch: row.tip_time_ms for row in branch_rows[key]})
+    return loaded
 
 
 def insert_records(
@@ -100,8 +136,8 @@ def insert_records(
     insert_new(session, RECORDS, rows, key=("record_hash",))
 
 
-def save_branches(session: Session, key: ChainKey, branches: Sequence[Branch], times_ms: Mapping[int, int]) -> None:
-    """Store every branch as it stands now."""
+def save_branches(session: Session, chains: Mapping[ChainKey, tuple[Sequence[Branch], Mapping[int, int]]]) -> None:
+    """Store every branch of the chains as it stands now, with the time below which its next record may not lie."""
     rows = [
         {
             "terminal_id": key[0],
@@ -113,6 +149,7 @@ def save_branches(session: Session, key: ChainKey, branches: Sequence[Branch], t
             "parent": branch.parent,
             "fork_number": branch.fork_number,
         }
+        for key, (branches, times_ms) in sorted(chains.items())
         for branch in branches
     ]
     columns = ("tip_number", "tip_hash", "tip_time_ms", "parent", "fork_number")
@@ -121,8 +158,12 @@ def save_branches(session: Session, key: ChainKey, branches: Sequence[Branch], t
 
 def save_landed(session: Session, landed: Sequence[Held]) -> None:
     """Note for records that floated on which branch they stand now."""
+    on_branch: defaultdict[int | None, list[tuple[bytes]]] = defaultdict(list)
     for held in landed:
-        session.execute(update(RECORDS).where(RECORDS.c.record_hash == held.hash).values(branch=held.branch))
+        on_branch[held.branch].append((held.hash,))
+    for branch, hashes in on_branch.items():
+        for condition in where_keys(RECORDS, key=("record_hash",), keys=hashes):
+            session.execute(update(RECORDS).where(condition).values(branch=branch))
 
 
 def landed_moments(session: Session, landed: Sequence[Held]) -> list[Moment]:
@@ -209,28 +250,77 @@ def _is(table: Any, key: ChainKey) -> Any:
     return and_(table.c.terminal_id == key[0], table.c.epoch == key[1])
 
 
-def _lost(session: Session, key: ChainKey, numbers: Collection[int]) -> tuple[LostRange, ...]:
-    first, last = min(numbers, default=0), max(numbers, default=0)
-    touching = select(LOST_RANGES).where(
-        _is(LOST_RANGES, key), LOST_RANGES.c.first_number <= last, LOST_RANGES.c.last_number >= first
-    )
-    return tuple(LostRange(row.first_number, row.last_number, row.branch) for row in session.execute(touching))
+def _flags(session: Session, keys: Sequence[ChainKey], *, is_locking: bool = False) -> dict[ChainKey, ChainFlags]:
+    found: dict[ChainKey, ChainFlags] = {}
+    for condition in where_keys(CHAINS, key=_KEY, keys=keys):
+        statement = select(CHAINS).where(condition).order_by(*CHAINS.primary_key)
+        for row in session.execute(statement.with_for_update() if is_locking else statement):
+            found[TerminalId(row.terminal_id), row.epoch] = ChainFlags(bool(row.is_forked), bool(row.is_rolled_back))
+    return found
 
 
-def _held(session: Session, condition: Any) -> tuple[Held, ...]:
-    columns = (RECORDS.c.number, RECORDS.c.record_hash, RECORDS.c.previous_hash, RECORDS.c.branch)
-    rows = session.execute(select(*columns, RECORDS.c.kind, RECORDS.c.encoded).where(condition))
-    return tuple(_held_row(row) for row in rows)
+def _branch_rows(session: Session, keys: Collection[ChainKey]) -> defaultdict[ChainKey, list[Any]]:
+    found: defaultdict[ChainKey, list[Any]] = defaultdict(list)
+    for condition in where_keys(BRANCHES, key=_KEY, keys=keys):
+        for row in session.execute(select(BRANCHES).where(condition).order_by(*BRANCHES.primary_key)):
+            found[TerminalId(row.terminal_id), row.epoch].append(row)
+    return found
+
+
+def _branch_numbers(rows: Sequence[Any]) -> list[int]:
+    return [row.branch for row in rows] or [MAIN_BRANCH]
+
+
+def _on_numbers(numbers: Collection[int]) -> Any:
+    """Select these numbers as runs, which a batch is one of; a hostile one costs no more than it has records."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return or_(*(RECORDS.c.number.between(first, last) for first, last in runs))
+
+
+def _lost(session: Session, numbers: Mapping[ChainKey, Collection[int]]) -> defaultdict[ChainKey, list[LostRange]]:
+    found: defaultdict[ChainKey, list[LostRange]] = defaultdict(list)
+    touching = [
+        and_(_is(LOST_RANGES, key), LOST_RANGES.c.first_number <= max(needed), LOST_RANGES.c.last_number >= min(needed))
+        for key, needed in numbers.items()
+    ]
+    for condition in _any_of(touching):
+        for row in session.execute(select(LOST_RANGES).where(condition)):
+            key = (TerminalId(row.terminal_id), row.epoch)
+            found[key].append(LostRange(row.first_number, row.last_number, row.branch))
+    return found
+
+
+def _held(session: Session, conditions: Sequence[Any]) -> defaultdict[ChainKey, list[Held]]:
+    found: defaultdict[ChainKey, list[Held]] = defaultdict(list)
+    # What a record says of lost numbers counts only while it floats, so hardly any record is read whole.
+    floats_as_lost = and_(RECORDS.c.kind == int(RecordKind.LOST), RECORDS.c.branch.is_(None))
+    columns = (*_KEY_COLUMNS, RECORDS.c.number, RECORDS.c.record_hash, RECORDS.c.previous_hash, RECORDS.c.branch)
+    lost = case((floats_as_lost, RECORDS.c.encoded), else_=None).label("lost")
+    for condition in _any_of(conditions):
+        for row in session.execute(select(*columns, lost).where(condition)):
+            found[TerminalId(row.terminal_id), row.epoch].append(_held_row(row))
+    return found
 
 
 def _held_row(row: Any) -> Held:
     held = Held(row.number, row.record_hash, row.previous_hash, row.branch)
-    if row.kind != int(RecordKind.LOST):
+    if row.lost is None:
         return held
-    message = RECORD.read(row.encoded)
+    message = RECORD.read(row.lost)
     if isinstance(message, Refusal):
         raise LedgerInvariantError(f"the stored record {row.record_hash.hex()} cannot be read: {message}")
     return replace(held, lost=held_from(message).lost)
+
+
+def _any_of(conditions: Sequence[Any]) -> Iterator[Any]:
+    remaining = iter(conditions)
+    while chunk := list(islice(remaining, _CHAINS_MAX)):
+        yield or_(*chunk)
 
 
 def _row(message: Message[Record], branch: int | None, *, received_at_ms: int) -> dict[str, Any]:

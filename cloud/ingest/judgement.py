@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from cloud.ingest.outcomes import Fault, Outcome
 from sync.envelope import Signed
-from sync.ids import KeyId, Serial
+from sync.ids import Serial
 from sync.keys import PublicKey
-from sync.payment_code import CodeMode, PaymentCode, check_times, decode_payment_code, verify_signatures
+from sync.payment_code import CodeMode, PaymentCode, check_times
 from sync.payment_request import PAYMENT_REQUEST, decode_payment_request
 from sync.policy import Policy
 from sync.record import Record
@@ -60,7 +60,7 @@ class Circumstances:
     """Everything beside the record that it is judged by.
 
     ``not_before_ms``: the time of the previous record of its chain, or where a ``clock_set`` record put the clock.
-    ``terminal_key``: the key its signature was verified with.
+    ``terminal_key``: the key its signature was verified with. ``verify_code`` checks a code's two signatures.
     """
 
     received_at_ms: int
@@ -68,7 +68,7 @@ class Circumstances:
     rules: Rules
     terminal_key: PublicKey
     grant_of: Callable[[Serial], IssuedGrant | None]
-    find_issuer: Callable[[KeyId, int], PublicKey | Refusal]
+    verify_code: Callable[[PaymentCode], Refusal | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +89,8 @@ class NotPostable:
     code: PaymentCode | None = None
 
 
-def judge_sale(record: Record, circumstances: Circumstances) -> Postable | NotPostable:
-    """Judge a sale: its code, its grant, its amount, its time, and the denial the terminal held."""
-    code = decode_payment_code(record.code)
+def judge_sale(record: Record, code: PaymentCode | Refusal, circumstances: Circumstances) -> Postable | NotPostable:
+    """Judge a sale: its code as it was read, its grant, its amount, its time, and the denial the terminal held."""
     if isinstance(code, Refusal):
         return NotPostable(Outcome.FORGED, Fault.CODE_UNREADABLE)
     issued = circumstances.grant_of(code.serial)
@@ -111,7 +110,7 @@ def judge_sale(record: Record, circumstances: Circumstances) -> Postable | NotPo
 
 
 def _check_code(code: PaymentCode, issued: IssuedGrant | None, circumstances: Circumstances) -> Fault | None:
-    if verify_signatures(code, circumstances.find_issuer) is not None:
+    if circumstances.verify_code(code) is not None:
         return Fault.CODE_NOT_GENUINE
     if issued is None:
         return Fault.GRANT_NOT_ISSUED

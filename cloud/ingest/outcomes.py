@@ -22,6 +22,10 @@ class Outcome(StrEnum):
     DISPUTED = "disputed"
 
 
+CONVICTING = frozenset({Outcome.DOUBLE_SPEND, Outcome.OVER_GRANT})
+"""An honest phone signs neither one counter twice nor more than its reserve, so its keys are denied (protocol §4)."""
+
+
 class BorneBy(StrEnum):
     """Who pays for it in the end, as far as it is decided."""
 
@@ -75,8 +79,8 @@ NEXT_ACTION: dict[Fault, str] = {
     Fault.RECORD_TOO_LATE: "Ask why the box was without contact for more than seven days.",
     Fault.DENIED_IN_SNAPSHOT: "Tell the merchant: the box held the denial when it approved.",
     Fault.SAME_CODE_AGAIN: "Decide the suspense: one code was taken by two boxes out of contact.",
-    Fault.OTHER_CONTENT_SAME_COUNTER: "Keep the evidence, block the key, decide the suspense.",
-    Fault.EXCEEDS_COVER: "Decide the suspense: the payer's reserve and balance did not suffice.",
+    Fault.OTHER_CONTENT_SAME_COUNTER: "Save the evidence, call the customer, decide the suspense.",
+    Fault.EXCEEDS_COVER: "Save the evidence, decide the suspense: reserve and balance did not suffice.",
     Fault.PAYMENT_ID_TAKEN: "Compare both records of this payment id, which one terminal signed twice.",
     Fault.VOIDED_BY_TERMINAL: "None.",
     Fault.VOID_NOT_COVERED: "Decide with the merchant: the payment it takes back has been paid out of suspense.",

@@ -23,19 +23,19 @@ from cloud.ingest.judgement import (
     Rules,
     judge_sale,
 )
-from cloud.ingest.outcomes import NEXT_ACTION, BorneBy, Fault, Outcome
+from cloud.ingest.outcomes import CONVICTING, NEXT_ACTION, BorneBy, Fault, Outcome
 from cloud.ingest.payment_store import OpenException, Payment, SpentCode, exception_of
 from cloud.ledger import entries
 from cloud.ledger.batch import PostOutcome
 from cloud.ledger.entries import AccountKind, AccountRef, JournalEntry, OfflineSplit, Sale
-from cloud.ledger.service import find_entry, lock_accounts, post_entries
+from cloud.ledger.service import find_entry, lock_for_posting, post_entries
 from cloud.merchants.store import Merchant
 from cloud.wallets import customer_service, store
-from cloud.wallets.reserve import DenyReason, PinUsage
-from cloud.wallets.service import contradicts_return, deny_serials
+from cloud.wallets.reserve import DenyReason, PinUsage, contradicts
+from cloud.wallets.service import convict_devices
 from sync import cbor
 from sync.envelope import decode_signed
-from sync.ids import KeyId, PaymentId, Serial, TerminalId
+from sync.ids import PaymentId, Serial, TerminalId
 from sync.keys import PublicKey
 from sync.message import Message
 from sync.money import Money
@@ -62,10 +62,13 @@ class SaleRecord:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What judging needs beside the database: the newest ceilings, and the grant keys the root vouches for."""
+    """What judging needs beside the database: the newest ceilings, and who checks a code's two signatures.
+
+    ``verify_code`` names what is wrong: the grant under the keys that the root vouches for, then the device's.
+    """
 
     rules: Rules
-    find_grant_key: Callable[[KeyId, int], PublicKey | Refusal]
+    verify_code: Callable[[PaymentCode], Refusal | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +121,16 @@ def cause_of(terminal_id: TerminalId, payment_id: PaymentId) -> str:
 
 
 def _judge(session: Session, sales: Sequence[SaleRecord], *, judge: Judge, now_ms: int) -> list[Postable | NotPostable]:
-    """Judge in two readings: the first finds the serials in the codes, the second has the grants."""
-    issued: dict[Serial, IssuedGrant] = {}
+    """Judge each sale by its code, the grant the cloud issued, and the policy its terminal decided under."""
     policies = payment_store.published_policies(session, {sale.record.content.policy_version for sale in sales})
+    codes = [decode_payment_code(sale.record.content.code) for sale in sales]
+    issued = _issued_grants(session, {code.serial for code in codes if not isinstance(code, Refusal)})
 
     def circumstances(sale: SaleRecord) -> Circumstances:
         rules = _rules_of(sale.record.content, policies, newest=judge.rules)
-        return Circumstances(now_ms, sale.not_before_ms, rules, sale.terminal_key, issued.get, judge.find_grant_key)
+        return Circumstances(now_ms, sale.not_before_ms, rules, sale.terminal_key, issued.get, judge.verify_code)
 
-    serials = {code.serial for sale in sales if (code := _code_of(sale)) is not None}
-    issued.update(_issued_grants(session, serials))
-    return [judge_sale(sale.record.content, circumstances(sale)) for sale in sales]
+    return [judge_sale(sale.record.content, code, circumstances(sale)) for sale, code in zip(sales, codes, strict=True)]
 
 
 def _rules_of(record: Record, policies: Mapping[int, Policy], *, newest: Rules) -> Rules:
@@ -137,11 +139,6 @@ def _rules_of(record: Record, policies: Mapping[int, Policy], *, newest: Rules) 
     if policy is None or not policy.issued_ms - CLOCK_TOLERANCE_MS <= record.authorised_at_ms < policy.expires_ms:
         return newest
     return Rules.of(policy)
-
-
-def _code_of(sale: SaleRecord) -> PaymentCode | None:
-    code = decode_payment_code(sale.record.content.code)
-    return None if isinstance(code, Refusal) else code
 
 
 def _issued_grants(session: Session, serials: Iterable[Serial]) -> dict[Serial, IssuedGrant]:
@@ -190,7 +187,8 @@ def content_hash(code: PaymentCode) -> bytes:
 def _post(session: Session, genuine: Sequence[_Genuine], *, now_ms: int) -> dict[bytes, Payment]:
     if not genuine:
         return {}
-    balances = lock_accounts(session, {account for each in genuine for account in _accounts(each)})
+    locked = lock_for_posting(session, {account for each in genuine for account in _accounts(each)})
+    balances = {ref: account.state.balance_minor for ref, account in locked.items()}
     built: list[JournalEntry] = []
     posted: dict[bytes, Payment] = {}
     for each in genuine:
@@ -199,7 +197,7 @@ def _post(session: Session, genuine: Sequence[_Genuine], *, now_ms: int) -> dict
             balances[posting.account] += posting.amount.amount_minor
         built.append(entry)
         posted[payment.record_hash] = payment
-    outcomes = post_entries(session, built, now_ms=now_ms)
+    outcomes = post_entries(session, built, now_ms=now_ms, locked=locked)
     refused = [entry.cause for entry, outcome in zip(built, outcomes, strict=True) if outcome is not PostOutcome.POSTED]
     if refused:
         raise LedgerInvariantError(f"covered postings were not taken: {refused}")
@@ -230,7 +228,8 @@ def _build(each: _Genuine, balances: dict[AccountRef, int], *, now_ms: int) -> t
         split = OfflineSplit(nothing, nothing, amount)
         payment = _payment(each, split, Outcome.REPLAYED_CODE, Fault.SAME_CODE_AGAIN, now_ms=now_ms)
         return entries.replayed_sale(sale), payment
-    reserve, available, *_ = (Money(balances[account], record.currency) for account in _accounts(each))
+    reserve = Money(balances[entries.payer_offline(grant.device_id, record.currency)], record.currency)
+    available = Money(balances[entries.payer_available(grant.wallet_id, record.currency)], record.currency)
     split = entries.split_offline(amount, reserve=reserve, available=available)
     entry = entries.offline_sale(sale, wallet_id=grant.wallet_id, device_id=grant.device_id, split=split)
     return entry, _payment(each, split, *_outcome_of(each, split), now_ms=now_ms)
@@ -308,14 +307,16 @@ def _follow_up(
     firsts = payment_store.encoded_records(session, {first.record_hash for first in first_of.values()})
     opened: list[OpenException] = []
     for sale, payment in zip(sales, payments, strict=True):
+        if payment.fault is Fault.NONE:
+            continue
         first = first_of.get(payment.record_hash)
         evidence = _evidence(sale, firsts.get(first.record_hash) if first else None)
         opened.extend(each for each in (exception_of(payment, evidence=evidence),) if each is not None)
     opened.extend(_false_returns(session, genuine, now_ms=now_ms))
     payment_store.open_exceptions(session, opened, now_ms=now_ms)
-    convicted = {p.serial for p in payments if p.outcome is Outcome.DOUBLE_SPEND and p.serial is not None}
+    convicted = {p.serial for p in payments if p.outcome in CONVICTING and p.serial is not None}
     if convicted:
-        deny_serials(session, convicted, reason=DenyReason.DOUBLE_SPEND, now_ms=now_ms)
+        convict_devices(session, convicted, reason=DenyReason.DOUBLE_SPEND, now_ms=now_ms)
     _count_without_pin(session, genuine)
 
 
@@ -326,13 +327,14 @@ def _evidence(sale: SaleRecord, first: bytes | None) -> bytes:
 
 def _false_returns(session: Session, genuine: Sequence[_Genuine], *, now_ms: int) -> list[OpenException]:
     """A code that its phone's return statement does not know convicts the phone by its own signatures (§4)."""
+    # Asked under the accounts' locks, which a return takes too: a statement that comes later knows of this posting.
+    returned = store.returned_codes(session, sorted({each.verdict.code.serial for each in genuine}))
     opened = []
     for each in genuine:
         code, record = each.verdict.code, each.sale.record
-        if each.first is None and contradicts_return(
-            session, serial=code.serial, counter=code.counter, amount_minor=record.content.amount_minor
-        ):
-            deny_serials(session, {code.serial}, reason=DenyReason.FALSE_RETURN, now_ms=now_ms)
+        shown = returned.get(code.serial) if each.first is None else None
+        if shown is not None and contradicts(shown, counter=code.counter, amount_minor=record.content.amount_minor):
+            convict_devices(session, {code.serial}, reason=DenyReason.FALSE_RETURN, now_ms=now_ms)
             fault = Fault.CONTRADICTS_RETURN
             content = record.content
             opened.append(

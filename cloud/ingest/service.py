@@ -15,7 +15,7 @@ from cloud.errors import LedgerInvariantError
 from cloud.fleet import service as fleet_service
 from cloud.fleet.store import Terminal, TerminalEpoch
 from cloud.ingest import chain_store, payment_store
-from cloud.ingest.chain_store import ChainKey, LoadedChain, SetAsideBytes
+from cloud.ingest.chain_store import ChainKey, ChainQuestion, LoadedChain, SetAsideBytes
 from cloud.ingest.chain_times import ChainTimes, HeldTimes, Moment, follow_times, way_to
 from cloud.ingest.judgement import CLOCK_TOLERANCE_MS
 from cloud.ingest.payment_store import OpenException
@@ -72,21 +72,32 @@ class _Known:
     merchants: Mapping[MerchantId, Merchant]
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """One chain with what came of its records."""
+
+    key: ChainKey
+    loaded: LoadedChain
+    reception: Reception
+    kept: list[Judged]
+    times: ChainTimes
+
+
 def take_batches(session: Session, incoming: Sequence[Incoming], *, judge: Judge, now_ms: int) -> list[Reply]:
     """Take batches of any terminals; answers a reply for each nonce that could be read."""
     known = _load_known(session, {message.terminal_id for message in incoming})
     bundles, set_aside, replies = _sort(incoming, known)
     _keep_aside(session, set_aside, now_ms=now_ms)
-    chain_store.lock_chains(session, {key: known.epochs[key].previous_hash for key in bundles})
+    taken = _take_chains(session, bundles, known, now_ms=now_ms)
     sales: list[SaleRecord] = []
     voids: list[Message[Record]] = []
-    for key in sorted(bundles):
-        bundle = bundles[key]
-        reception = _take_chain(session, key, bundle, known, sales=sales, voids=voids, now_ms=now_ms)
-        replies.extend(_replies(session, key, bundle, known, reception))
+    for each in taken:
+        _sort_kept(each, known, sales=sales, voids=voids)
     post_sales(session, sales, judge=judge, now_ms=now_ms)
     for void in voids:
         void_payment(session, void, now_ms=now_ms)
+    for each in taken:
+        replies.extend(_replies(session, each, bundles[each.key], known))
     return replies
 
 
@@ -109,13 +120,8 @@ def take_hello(session: Session, message: Incoming, *, now_ms: int) -> Reply | R
     key = (hello.terminal_id, hello.epoch)
     if key not in known.epochs:
         return Reply(*key, hello.nonce, UNKNOWN_EPOCH)
-    chain_store.lock_chains(session, {key: known.epochs[key].previous_hash})
-    loaded = chain_store.load_chain(
-        session,
-        key,
-        base_hash=known.epochs[key].previous_hash,
-        hashes={hello.head_hash, hello.acknowledged_hash},
-    )
+    question = ChainQuestion(known.epochs[key].previous_hash, hashes={hello.head_hash, hello.acknowledged_hash})
+    loaded = chain_store.load_chains(session, {key: question}, chain_store.lock_chains(session, [key]))[key]
     greeted = greet(loaded.view, hello)
     before = (loaded.view.is_forked, loaded.view.is_rolled_back)
     if (greeted.is_forked, greeted.is_rolled_back) != before:
@@ -210,45 +216,56 @@ def _keep_aside(session: Session, items: Sequence[SetAsideBytes], *, now_ms: int
     payment_store.open_exceptions(session, opened, now_ms=now_ms)
 
 
-def _take_chain(
-    session: Session,
-    key: ChainKey,
-    bundle: _Bundle,
-    known: _Known,
-    *,
-    sales: list[SaleRecord],
-    voids: list[Message[Record]],
-    now_ms: int,
-) -> Reception:
-    """Judge and store one chain's records; adds what is to be posted to ``sales`` and ``voids``."""
-    epoch = known.epochs[key]
-    loaded = chain_store.load_chain(session, key, base_hash=epoch.previous_hash, records=bundle.records)
-    reception = receive(loaded.view, bundle.records)
-    kept = [judged for judged in reception.judged if judged.verdict in _KEPT]
-    times = _times(session, key, loaded, reception, kept, opened_ms=epoch.opened_ms, now_ms=now_ms)
-    chain_store.insert_records(session, [(j.record, j.branch) for j in kept], received_at_ms=now_ms)
-    chain_store.save_landed(session, reception.landed)
-    chain_store.save_lost(session, key, reception.closed)
-    refused = [judged for judged in reception.judged if judged.verdict is Verdict.SET_ASIDE]
-    _keep_aside(session, [_aside_judged(key[0], judged) for judged in refused], now_ms=now_ms)
-    merchant = known.merchants[known.terminals[key[0]].merchant_id]
-    for record in sorted((judged.record for judged in kept), key=lambda each: each.content.number):
+def _take_chains(session: Session, bundles: Mapping[ChainKey, _Bundle], known: _Known, *, now_ms: int) -> list[_Taken]:
+    """Lock, load, judge and store the records of all chains, in the order of the chains' keys."""
+    flags = chain_store.lock_chains(session, bundles)
+    questions = {key: ChainQuestion(known.epochs[key].previous_hash, bundles[key].records) for key in sorted(bundles)}
+    taken: list[_Taken] = []
+    for key, loaded in chain_store.load_chains(session, questions, flags).items():
+        reception = receive(loaded.view, bundles[key].records)
+        kept = [judged for judged in reception.judged if judged.verdict in _KEPT]
+        opened_ms = known.epochs[key].opened_ms
+        times = _times(session, key, loaded, reception, kept, opened_ms=opened_ms, now_ms=now_ms)
+        taken.append(_Taken(key, loaded, reception, kept, times))
+    _store(session, taken, now_ms=now_ms)
+    for each in taken:
+        _note_fork(session, each.key, each.loaded, each.reception, known, now_ms=now_ms)
+    return taken
+
+
+def _store(session: Session, taken: Sequence[_Taken], *, now_ms: int) -> None:
+    """Store what came of all chains, each table in one statement."""
+    kept = [(judged.record, judged.branch) for each in taken for judged in each.kept]
+    chain_store.insert_records(session, kept, received_at_ms=now_ms)
+    refused: list[SetAsideBytes] = []
+    for each in taken:
+        chain_store.save_landed(session, each.reception.landed)
+        chain_store.save_lost(session, each.key, each.reception.closed)
+        judged = (one for one in each.reception.judged if one.verdict is Verdict.SET_ASIDE)
+        refused += [_aside_judged(each.key[0], one) for one in judged]
+    _keep_aside(session, refused, now_ms=now_ms)
+    chain_store.save_branches(session, {each.key: (each.reception.branches, each.times.tips_ms) for each in taken})
+
+
+def _sort_kept(taken: _Taken, known: _Known, *, sales: list[SaleRecord], voids: list[Message[Record]]) -> None:
+    """Add what is to be posted of one chain to ``sales`` and ``voids``, in the order of its numbers."""
+    merchant = known.merchants[known.terminals[taken.key[0]].merchant_id]
+    terminal_key = _must_parse(known.epochs[taken.key].public_key)
+    for record in sorted((judged.record for judged in taken.kept), key=lambda each: each.content.number):
         if record.content.kind is RecordKind.SALE:
-            sales.append(SaleRecord(record, _must_parse(epoch.public_key), merchant, times.not_before_ms[record.hash]))
+            sales.append(SaleRecord(record, terminal_key, merchant, taken.times.not_before_ms[record.hash]))
         elif record.content.kind is RecordKind.VOID:
             voids.append(record)
-    chain_store.save_branches(session, key, reception.branches, times.tips_ms)
-    _note_fork(session, key, loaded, reception, known, now_ms=now_ms)
-    return reception
 
 
-def _replies(session: Session, key: ChainKey, bundle: _Bundle, known: _Known, reception: Reception) -> Iterator[Reply]:
+def _replies(session: Session, taken: _Taken, bundle: _Bundle, known: _Known) -> Iterator[Reply]:
     """Answer each batch; in a forked chain each by its own branch, since two boxes may be sending under one name."""
+    key, reception = taken.key, taken.reception
     for nonce, records in bundle.asking:
         answer = reception.answer
         if reception.is_forked and records and len(bundle.asking) > 1:
-            base_hash = known.epochs[key].previous_hash
-            stored = chain_store.load_chain(session, key, base_hash=base_hash, records=records)
+            question = ChainQuestion(known.epochs[key].previous_hash, records)
+            stored = chain_store.load_chains(session, {key: question}, chain_store.lock_chains(session, [key]))[key]
             answer = receive(stored.view, records).answer
         yield Reply(*key, nonce, answer)
 

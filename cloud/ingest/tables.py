@@ -13,7 +13,7 @@ class RecordRow(Base, table=True):
     __tablename__ = "raw_records"
     __table_args__ = (
         UniqueConstraint("record_hash"),
-        Index(None, "terminal_id", "epoch", "number"),
+        Index(None, "terminal_id", "epoch", "branch", "number"),
         MYSQL_OPTIONS,
     )
 

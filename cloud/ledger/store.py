@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, and_, bindparam, func, or_, select
+from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from cloud.db import insert_all_or_none, insert_new
+from cloud.db import insert_all, insert_all_or_none, insert_new, update_rows
 from cloud.ledger.batch import AccountState, Line
 from cloud.ledger.entries import AccountKind, AccountRef, EntryKind, JournalEntry, Posting
 from cloud.ledger.tables import ACCOUNTS, JOURNAL_ENTRIES, POSTINGS
@@ -134,33 +134,25 @@ def insert_lines(session: Session, lines: Sequence[Line], locked: Mapping[Accoun
         }
         for line in lines
     ]
-    session.execute(POSTINGS.insert(), rows)
+    insert_all(session, POSTINGS, rows)
 
 
 def move_totals(
     session: Session, states: Mapping[AccountRef, AccountState], locked: Mapping[AccountRef, LockedAccount]
 ) -> int:
     """Write each account's new total once, guarded by the old one; answers how many rows were changed."""
-    statement = (
-        ACCOUNTS.update()
-        .where(
-            ACCOUNTS.c.id == bindparam("account_id"),
-            ACCOUNTS.c.balance_minor == bindparam("old_balance"),
-            ACCOUNTS.c.postings_count == bindparam("old_count"),
+    rows = sorted(
+        (
+            locked[ref].account_id,
+            locked[ref].state.balance_minor,
+            locked[ref].state.postings_count,
+            state.balance_minor,
+            state.postings_count,
         )
-        .values(balance_minor=bindparam("new_balance"), postings_count=bindparam("new_count"))
-    )
-    rows = [
-        {
-            "account_id": locked[ref].account_id,
-            "old_balance": locked[ref].state.balance_minor,
-            "old_count": locked[ref].state.postings_count,
-            "new_balance": state.balance_minor,
-            "new_count": state.postings_count,
-        }
         for ref, state in states.items()
-    ]
-    return session.connection().execute(statement, rows).rowcount
+    )
+    total = ("balance_minor", "postings_count")
+    return update_rows(session, ACCOUNTS, rows, key="id", guards=total, sets=total)
 
 
 def find_entry(session: Session, cause: str) -> JournalEntry | None:

@@ -1,10 +1,10 @@
-"""HTTP of reconciliation: the statement as JSON, and one plain page that shows it."""
+"""HTTP of reconciliation: the statement as JSON, evidence packs, and one plain page that shows and fetches them."""
 
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Depends, Path
+from fastapi.responses import HTMLResponse, Response
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -12,16 +12,28 @@ from cloud.cache import MERCHANT_OF_TERMINAL, Cache
 from cloud.db import run_read
 from cloud.fleet import service as fleet_service
 from cloud.http_access import operator_check
+from cloud.http_errors import ApiError
 from cloud.ledger import audit
 from cloud.merchants import store as merchant_store
+from cloud.reconciliation.evidence import EvidenceError, Issued, Subject, make_pack
+from cloud.reconciliation.exposure import Exposure
 from cloud.reconciliation.matching import Statement, TerminalStatement
 from cloud.reconciliation.service import Report, make_report
-from sync.ids import TerminalId
+from sync.ids import PaymentId, TerminalId
+
+TerminalHex = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
+PaymentHex = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 
 
-def make_router(engine: Engine, cache: Cache, operator_token: str | None) -> APIRouter:
-    """Make the page and the operators' route with its figures."""
+def make_router(engine: Engine, cache: Cache, issued: Issued, operator_token: str | None) -> APIRouter:
+    """Make the page and the operators' routes; ``issued`` is what evidence is verified by."""
     router = APIRouter(tags=["reconciliation"])
+    _add_statement(router, engine, cache, operator_token)
+    _add_evidence(router, engine, issued, operator_token)
+    return router
+
+
+def _add_statement(router: APIRouter, engine: Engine, cache: Cache, operator_token: str | None) -> None:
 
     @router.get("/", response_class=HTMLResponse, include_in_schema=False)
     def page() -> str:
@@ -47,6 +59,7 @@ def make_router(engine: Engine, cache: Cache, operator_token: str | None) -> API
             "unexplained": _unexplained(report.statement),
             "exceptions": [
                 {
+                    "case_id": case.case_id,
                     "kind": case.kind,
                     "terminal_id": case.terminal_id.hex(),
                     "payment_id": case.payment_id.hex() if case.payment_id else None,
@@ -55,12 +68,32 @@ def make_router(engine: Engine, cache: Cache, operator_token: str | None) -> API
                 }
                 for case in report.exceptions
             ],
+            "exposures": [_exposure(each) for each in report.exposures],
             "balances": [
                 {"kind": line.kind, "currency": line.currency, "balance_minor": line.balance_minor} for line in balances
             ],
         }
 
-    return router
+
+def _add_evidence(router: APIRouter, engine: Engine, issued: Issued, operator_token: str | None) -> None:
+    @router.get(
+        "/v1/operator/evidence/{terminal_id}/{payment_id}",
+        dependencies=[Depends(operator_check(operator_token))],
+        response_class=Response,
+        responses={200: {"content": {"application/zip": {}}}},
+    )
+    def evidence(terminal_id: TerminalHex, payment_id: PaymentHex) -> Response:
+        """Return the evidence pack of one payment, which verifies without us."""
+        subject = Subject(TerminalId(bytes.fromhex(terminal_id)), PaymentId(bytes.fromhex(payment_id)))
+        try:
+            pack = run_read(engine, lambda session: make_pack(session, subject, issued=issued))
+        except EvidenceError as error:
+            if error.code == "payment_unknown":
+                raise ApiError(404, error.code, "This terminal has sent no such payment.") from error
+            raise
+        disposition = f'attachment; filename="evidence-{terminal_id}-{payment_id}.zip"'
+        headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
+        return Response(pack, media_type="application/zip", headers=headers)
 
 
 def _merchant_name(engine: Engine, cache: Cache, terminal_id: bytes) -> str:
@@ -74,6 +107,18 @@ def _merchant_name(engine: Engine, cache: Cache, terminal_id: bytes) -> str:
         return merchant.name.encode()
 
     return cache.get_or_make(MERCHANT_OF_TERMINAL, terminal_id.hex(), lambda: run_read(engine, read)).decode()
+
+
+def _exposure(exposure: Exposure) -> dict[str, Any]:
+    return {
+        "serial": exposure.serial.hex(),
+        "groups": exposure.groups,
+        "ceiling_minor": exposure.ceiling_minor,
+        "reserve_minor": exposure.reserve_minor,
+        "bound_minor": exposure.bound_minor,
+        "loss_minor": exposure.loss_minor,
+        "is_within": exposure.is_within,
+    }
 
 
 def _terminal(terminal: TerminalStatement) -> dict[str, Any]:

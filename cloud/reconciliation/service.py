@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from cloud.ledger import audit
-from cloud.reconciliation import store
+from cloud.reconciliation import evidence, store
+from cloud.reconciliation.exposure import Exposure
 from cloud.reconciliation.matching import Statement, reconcile
 from sync.ids import PaymentId, TerminalId
 
@@ -15,8 +16,9 @@ EXCEPTIONS_OF_TERMINAL_MAX = 50
 
 @dataclass(frozen=True, slots=True)
 class OpenCase:
-    """An exception with what a person does next."""
+    """An exception with what a person does next; ``case_id`` names it to ``tillbox cloud evidence``."""
 
+    case_id: int
     kind: str
     terminal_id: TerminalId
     payment_id: PaymentId | None
@@ -26,11 +28,15 @@ class OpenCase:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The statement, what the ledger's own audit found (empty when the books hold), and the open exceptions."""
+    """The statement, what the ledger's own audit found (empty when the books hold), and the open exceptions.
+
+    ``exposures``: what each grant that was spent twice could cost, and did.
+    """
 
     statement: Statement
     ledger_findings: tuple[str, ...]
     exceptions: tuple[OpenCase, ...]
+    exposures: tuple[Exposure, ...]
 
     @property
     def is_clean(self) -> bool:
@@ -48,7 +54,7 @@ def make_report(session: Session) -> Report:
     )
     findings = tuple(f"{each.kind} {each.subject} {each.difference_minor}" for each in audit.verify_ledger(session))
     exceptions = tuple(
-        OpenCase(row.kind, row.terminal_id, row.payment_id, row.next_action, row.opened_at_ms)
+        OpenCase(row.id, row.kind, row.terminal_id, row.payment_id, row.next_action, row.opened_at_ms)
         for row in store.open_exceptions(session, of_terminal_max=EXCEPTIONS_OF_TERMINAL_MAX, limit=EXCEPTIONS_MAX)
     )
-    return Report(statement, findings, exceptions)
+    return Report(statement, findings, exceptions, evidence.exposures(session))

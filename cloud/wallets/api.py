@@ -39,6 +39,10 @@ KEY_HEX = r"^([0-9a-f]{64}|[0-9a-f]{66})$"
 _MESSAGES: dict[str, tuple[int, str]] = {
     GrantRefusal.NOT_VERIFIED: (403, "The customer's identity has not been verified; no offline payments yet."),
     GrantRefusal.PIN_REQUIRED: (403, "The PIN is asked for before the next grant."),
+    GrantRefusal.DEVICE_DENIED: (
+        403,
+        "This phone, or a copy of it, has spent the same money twice; an operator has to bind another phone.",
+    ),
     GrantRefusal.TOO_MANY_LIVE_GRANTS: (409, "This phone has two live grants; return one, or wait for its end."),
     GrantRefusal.INSUFFICIENT_BALANCE: (400, "Insufficient balance."),
     GrantRefusal.OTHER_DEVICE_HAS_OFFLINE_RIGHTS: (409, "Another phone of this wallet pays offline."),

@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, bindparam, select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from cloud.db import insert_all_or_none, where_keys
+from cloud.db import insert_all_or_none, update_rows, where_keys
 from cloud.wallets.reserve import DeviceStatus, PinUsage, WalletStatus
 from cloud.wallets.tables import DEVICES, PIN_USAGE, WALLETS
 
@@ -109,24 +109,8 @@ def read_pin_usage(session: Session, wallet_id: str) -> PinUsage:
 
 def add_pin_usage(session: Session, usages: Mapping[str, PinUsage]) -> None:
     """Add to the counts, in the order of the wallets' ids."""
-    statement = (
-        PIN_USAGE.update()
-        .where(PIN_USAGE.c.wallet_id == bindparam("of_wallet"))
-        .values(
-            payments_count=PIN_USAGE.c.payments_count + bindparam("more_payments"),
-            payments_sum_minor=PIN_USAGE.c.payments_sum_minor + bindparam("more_minor"),
-        )
-    )
-    rows = [
-        {
-            "of_wallet": wallet_id,
-            "more_payments": usage.payments_count,
-            "more_minor": usage.payments_sum_minor,
-        }
-        for wallet_id, usage in sorted(usages.items())
-    ]
-    if rows:
-        session.connection().execute(statement, rows)
+    rows = [(wallet_id, usage.payments_count, usage.payments_sum_minor) for wallet_id, usage in sorted(usages.items())]
+    update_rows(session, PIN_USAGE, rows, key="wallet_id", adds=("payments_count", "payments_sum_minor"))
 
 
 def reset_pin_usage(session: Session, wallet_id: str) -> bool:

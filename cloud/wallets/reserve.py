@@ -50,6 +50,7 @@ class DenyReason(StrEnum):
 
     KEY_LOST = "key_lost"
     DOUBLE_SPEND = "double_spend"
+    """One counter with two contents, or more spent than the reserve and the balance: both are the same money twice."""
     FALSE_RETURN = "false_return"
     WALLET_BLOCKED = "wallet_blocked"
 
@@ -69,6 +70,8 @@ class GrantRefusal(StrEnum):
     SERIAL_TAKEN = "serial_taken"
     TOO_MANY_LIVE_GRANTS = "too_many_live_grants"
     PIN_REQUIRED = "pin_required"
+    DEVICE_DENIED = "device_denied"
+    """The phone, or a copy of it, has spent twice or lied about it: only another phone gets grants again."""
     INSUFFICIENT_BALANCE = "insufficient_balance"
 
 

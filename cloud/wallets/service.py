@@ -28,6 +28,7 @@ from cloud.wallets.reserve import (
     check_issue,
     contradicts,
     due_ms,
+    is_pin_due,
     plan_reserve,
 )
 from cloud.wallets.store import DeniedSerial, IssuedGrant
@@ -143,6 +144,19 @@ def deny_serials(session: Session, serials: Collection[Serial], *, reason: DenyR
     return store.insert_denials(session, denials)
 
 
+def convict_devices(session: Session, serials: Collection[Serial], *, reason: DenyReason, now_ms: int) -> set[Serial]:
+    """Deny these grants with every other grant of their devices that a terminal would still take.
+
+    Who holds one key of a phone holds all of them, so a phone is convicted and not a grant; from now on its device
+    gets no grant any more. Answers the serials that were not denied before. Call it under the lock of the devices'
+    offline accounts, as posting does: a grant that is being issued meanwhile waits for that lock and is refused.
+    """
+    convicted = store.grants_by_serial(session, serials)
+    devices = {grant.device_id for grant in convicted.values()}
+    others = {grant.serial for grant in store.drawable_grants(session, devices, now_ms=now_ms)}
+    return deny_serials(session, sorted(others | convicted.keys()), reason=reason, now_ms=now_ms)
+
+
 def publish_denials(session: Session, *, version: int, now_ms: int) -> list[Serial]:
     """The deny list of trust snapshot ``version``, ascending; notes in which snapshot each denial first appeared."""
     denials = store.denials_in_force(session, now_ms=now_ms)
@@ -195,6 +209,14 @@ def _issue(session: Session, case: _Case, *, policy: GrantPolicy, sign_grant: Si
     offline = entries.payer_offline(case.device.device_id, case.wallet.currency)
     available = entries.payer_available(case.wallet.wallet_id, case.wallet.currency)
     balances = lock_accounts(session, [offline, available])
+    # Only under the account's lock is it certain that no posting convicts the phone at the same time.
+    if store.is_convicted(session, case.device.device_id):
+        return GrantRefusal.DEVICE_DENIED
+    # Nor that none has made the PIN due: without this, the payment drawn last would be refilled without asking for it.
+    if not case.request.pin_verified and is_pin_due(
+        customer_store.read_pin_usage(session, case.wallet.wallet_id), policy
+    ):
+        return GrantRefusal.PIN_REQUIRED
     plan = plan_reserve(reserve_minor=balances[offline], available_minor=balances[available], policy=policy)
     if isinstance(plan, GrantRefusal):
         return plan

@@ -169,6 +169,17 @@ def denials_by_serial(session: Session, serials: Collection[Serial]) -> dict[Ser
     return found
 
 
+def is_convicted(session: Session, device_id: str) -> bool:
+    """Whether a grant of this device was denied because its phone signed what no honest phone signs."""
+    reasons = [DenyReason.DOUBLE_SPEND.value, DenyReason.FALSE_RETURN.value]
+    statement = (
+        select(DENIED_SERIALS.c.serial)
+        .join(GRANTS, GRANTS.c.serial == DENIED_SERIALS.c.serial)
+        .where(GRANTS.c.device_id == device_id, DENIED_SERIALS.c.reason.in_(reasons))
+    )
+    return session.execute(statement.limit(1)).first() is not None
+
+
 def denials_in_force(session: Session, *, now_ms: int) -> list[DeniedSerial]:
     """Denials of grants that a terminal would otherwise still take, by ascending serial."""
     statement = select(DENIED_SERIALS).where(DENIED_SERIALS.c.expires_ms > now_ms)

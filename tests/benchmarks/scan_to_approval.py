@@ -1,10 +1,13 @@
-"""From a frame in memory to an approval on the card: the whole way of one sale inside the box.
+"""From a frame in memory to an approval on the card and its receipt: the whole way of one sale inside the box.
 
-Bare: one zxing-cpp decode of the same frame, two signature checks, and one sqlite3 commit with synchronous FULL.
+Bare: one zxing-cpp decode of the same frame, two signature checks, and one sqlite3 commit with synchronous FULL. The
+slowest hundredth of our sales stands beside the *median* of the bare parts, which is harder than beside their own
+slowest hundredth, since that one waits for the same card.
 """
 
 import asyncio
 import sqlite3
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -16,11 +19,15 @@ from hardware.frame import Frame, Luminance, monotonic_ms
 from hardware.qr_reader import QrReader
 from hardware.simulated_counter import CounterScene
 from sync.keys import Ed25519SigningKey, PublicKey
-from tests.benchmarks.measure import Row, row_of
+from tests.benchmarks.measure import Row, Target, row_of
 from tests.fakes.edge_world import EdgeWorld, RunningBox
 
-SALES = 300
+SALES = 600
 WARM_UP = 20
+PAYERS = 60
+"""Customers who come again ten times each; the box sums what each has open."""
+MEDIAN_TARGET = Target("ratio", "most", 1.5)
+P99_TARGET = Target("ratio", "most", 4.0)
 AMOUNT_MINOR = 1_00
 ROOMY = {
     "payer_sum_minor": 1_000_000_00,
@@ -70,12 +77,12 @@ async def _sell(box: RunningBox, reader: QrReader, frame: Luminance) -> float:
     return took_ms
 
 
-async def _measure(folder: Path) -> Row:
+async def _measure(folder: Path) -> list[Row]:
     values, bares = [], []
     scene, reader, bare = CounterScene(seed=7, frames_per_s=15), QrReader(), BareParts(folder)
     async with EdgeWorld(folder / "box", policy=ROOMY).running() as box:
         for number in range(WARM_UP + SALES):
-            text = box.code("bench", total_minor=1_000_000_00).to_text()
+            text = box.code(f"payer {number % PAYERS}", total_minor=1_000_000_00).to_text()
             frame = scene.render(text, frame_number=number)
             began_s = time.perf_counter()
             bare.run(frame)
@@ -85,10 +92,19 @@ async def _measure(folder: Path) -> Row:
                 values.append(took_ms)
                 bares.append(bare_ms)
     bare.close()
-    return row_of("scan_to_approval_ms", unit="ms", values=values, bares=bares)
+    return [
+        row_of("scan_to_approval_ms", unit="ms", values=values, bares=bares, target=MEDIAN_TARGET),
+        _slowest_hundredth(values, bares),
+    ]
+
+
+def _slowest_hundredth(values: list[float], bares: list[float]) -> Row:
+    p99_ms, bare_ms = statistics.quantiles(values, n=100)[98], statistics.median(bares)
+    ratio = round(p99_ms / bare_ms, 3)
+    return Row("scan_to_approval_p99_ms", round(p99_ms, 4), "ms", round(bare_ms, 4), ratio, P99_TARGET)
 
 
 def rows() -> list[Row]:
     """Measure and return this file's rows."""
     with tempfile.TemporaryDirectory() as folder:
-        return [asyncio.run(_measure(Path(folder)))]
+        return asyncio.run(_measure(Path(folder)))

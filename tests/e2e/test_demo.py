@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-DEADLINE_S = 240
+from cloud.reconciliation.evidence_check import VerifiedPack, verify_pack
+from cloud.reconciliation.evidence_facts import ProofKind
+from sync.keys import PublicKey, parse_public_key
+
+DEADLINE_S = 360
 
 
 def demo(*arguments: str) -> list[str]:
@@ -51,12 +55,36 @@ def test_the_day_ends_with_zero_unexplained_difference(tmp_path: Path, broker: s
         "started cold without network",
         "the network is back",
         "backlog sent and acknowledged",
+        "phone has been copied",
+        "60.00 EUR: 140.00 EUR",
+        "its copy      30.00 EUR   approved at Flower Stall",
+        "over_payer_one_way_sum at Flower Stall",
+        "the networks are back",
+        "found: double_spend",
+        "it cost 40.00 EUR, in suspense and not payable",
+        "evidence, verified under the root",
+        "the key is denied",
+        "denied_payer at Corner Café",
+        "denied_payer at Flower Stall",
+        "no grant any more",
     ]
     places = [said.find(step) for step in steps]
     assert -1 not in places
     assert places == sorted(places)
     (difference,) = (line for line in said.splitlines() if "unexplained difference" in line)
     assert "0.00 EUR" in difference
+    (suspense,) = (line for line in said.splitlines() if line.startswith("│ in suspense"))
+    assert "40.00 EUR" in suspense
+    root = parse_public_key(bytes.fromhex((tmp_path / "demo/cloud/keys/root.pub").read_text()))
+    assert isinstance(root, PublicKey)
+    (evidence,) = (tmp_path / "demo" / "evidence").iterdir()
+    assert f"evidence/{evidence.name}" in said
+    verified = verify_pack(evidence.read_bytes(), root)
+    assert isinstance(verified, VerifiedPack)
+    assert {proof.kind for proof in verified.facts.proofs} == {
+        ProofKind.TWO_CONTENTS_ONE_COUNTER,
+        ProofKind.MORE_THAN_THE_GRANT,
+    }
     assert processes_of(tmp_path) == set()
 
 

@@ -59,6 +59,16 @@ class Disk:
             case Begun() | Reported():
                 pass
 
+    def flush_failed(self, file: int, chance: random.Random) -> None:
+        """Settle what a failed flush leaves: some of the writes reached the medium, no later flush tries the others.
+
+        Linux marks the pages clean all the same, so the next flush reports success without them
+        (https://lwn.net/Articles/752063).
+        """
+        failed = self._files[file]
+        failed.flushed = bytearray(self._content(failed, chance.choice((0.0, 0.5, 1.0)), chance))
+        failed.pending.clear()
+
     def after_power_cut(self, chance: random.Random) -> dict[str, bytes]:
         """Give the files by name as a power cut now could leave them, drawn by ``chance``."""
         kept_share = chance.choice((0.0, 0.1, 0.5, 0.9, 1.0))
@@ -72,8 +82,9 @@ class Disk:
         content = bytearray(file.flushed)
         # What lies behind a lost write in a file that grew is zero, or what the medium held there before.
         filler = chance.choice((b"\0", chance.randbytes(1)))
+        torn_share = chance.choice((0.0, 0.3))
         for change in file.pending:
-            for part in _torn(change, chance) if chance.random() < 0.3 else (change,):
+            for part in _torn(change, chance) if chance.random() < torn_share else (change,):
                 if chance.random() < kept_share:
                     _change(content, part, filler=filler)
         return bytes(content)

@@ -118,8 +118,9 @@ class Recorder(Watcher):
             self._folder_flush_due.remove(file)
             self.events.append(FolderFlushed())
 
-    def on_delete(self, path: Path) -> None:
+    def on_delete(self, path: Path) -> int:
         self._gone(path)
+        return OK
 
     @staticmethod
     def _wrapper(original: Callable[..., Any], told: Callable[..., None]) -> Callable[..., Any]:

@@ -4,12 +4,14 @@
 writing, truncating, flushing, closing and deleting are our functions; they tell a watcher and then call the original.
 It is registered as the default in the very library that ``sqlite3`` uses, so that the code under test neither knows
 nor changes. The structures below follow ``sqlite3.h``, version 3 of both.
+Files that no watcher chooses keep SQLite's own functions, so that other databases of the process lose no time to it.
 """
 
 import _sqlite3
 import ctypes
 import os
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +21,13 @@ OK = 0
 _VERSION = 3
 _OPEN_CREATE = 0x4
 _OPEN_ANY_JOURNAL = 0x800 | 0x4000 | 0x80000  # main journal, super journal, write-ahead log
+_TESTCTRL_PRNG_SEED = 28
 
 _Pointer = ctypes.c_void_p
 _Open = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, _Pointer, _Pointer, ctypes.c_int, ctypes.POINTER(ctypes.c_int))
 _Delete = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, ctypes.c_char_p, ctypes.c_int)
 _Close = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer)
+_Read = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, _Pointer, ctypes.c_int, ctypes.c_int64)
 _Write = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, _Pointer, ctypes.c_int, ctypes.c_int64)
 _Truncate = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, ctypes.c_int64)
 _Sync = ctypes.CFUNCTYPE(ctypes.c_int, _Pointer, ctypes.c_int)
@@ -70,13 +74,22 @@ class OpenFile:
     path: Path
     is_new: bool
     flushes_folder: bool
+    refuse_reads: Callable[[], None]
+    """From this call on every read through this opening answers an I/O error."""
 
 
 class Watcher:
     """Is told everything before it is done; a result other than ``OK`` is reported to SQLite instead of doing it.
 
-    Only ``synced`` is told afterwards, when the flush succeeded.
+    Only ``on_open``, ``synced`` and ``on_close`` are told afterwards, when it succeeded.
     """
+
+    def watcher_of(self, path: Path) -> "Watcher | None":
+        """Choose who watches the file that is opened or deleted here; None leaves it to SQLite alone."""
+        return self
+
+    def on_opening(self, path: Path) -> int:
+        return OK
 
     def on_open(self, file: OpenFile) -> None: ...
 
@@ -91,14 +104,18 @@ class Watcher:
 
     def synced(self, file: OpenFile) -> None: ...
 
-    def on_delete(self, path: Path) -> None: ...
+    def on_close(self, file: OpenFile) -> None: ...
+
+    def on_delete(self, path: Path) -> int:
+        return OK
 
 
 @contextmanager
 def watching(watcher: Watcher) -> Iterator[None]:
-    """Put every database file that is opened in the block under ``watcher``."""
-    vfs = _WatchedVfs(watcher)
-    _KEPT.append(vfs)
+    """Put every database file that is opened in the block under ``watcher``, or under whom it chooses."""
+    if watcher not in _KEPT:
+        _KEPT[watcher] = _WatchedVfs(watcher)
+    vfs = _KEPT[watcher]
     _LIBRARY.sqlite3_vfs_register(ctypes.byref(vfs.table), 1)
     try:
         yield
@@ -106,11 +123,16 @@ def watching(watcher: Watcher) -> Iterator[None]:
         _LIBRARY.sqlite3_vfs_unregister(ctypes.byref(vfs.table))
 
 
+def seed_randomness(seed: int) -> None:
+    """Make SQLite draw the same random numbers again (the salts of its logs), in the whole process; 0 ends that."""
+    _LIBRARY.sqlite3_test_control(_TESTCTRL_PRNG_SEED, ctypes.c_int(seed), _Pointer())
+
+
 class _WatchedVfs:
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
         self._system: Any = _LIBRARY.sqlite3_vfs_find(b"unix").contents
-        self._files: dict[int, tuple[OpenFile, _Methods, _Methods]] = {}
+        self._files: dict[int, tuple[Watcher, OpenFile, _Methods, _Methods]] = {}
         self.table = _Vfs.from_buffer_copy(self._system)
         self.table.version = min(self.table.version, _VERSION)
         self.table.next = None
@@ -121,52 +143,68 @@ class _WatchedVfs:
         self._write_function = _Write(self._write)
         self._truncate_function = _Truncate(self._truncate)
         self._sync_function = _Sync(self._sync)
+        self._no_read_function = _Read(lambda *_: sqlite3.SQLITE_IOERR_READ)
 
     def _open(self, vfs: int, name: int | None, address: int, flags: int, flags_out: Any) -> int:
         # The name goes on by its address: SQLite keeps the pointer, and options stand behind the name.
         path = Path(os.fsdecode(ctypes.string_at(name))) if name else Path()
-        is_new = bool(name) and bool(flags & _OPEN_CREATE) and not path.exists()
+        watcher = self._watcher.watcher_of(path) if name else None
+        if watcher is None:
+            return int(self._system.open(vfs, name, address, flags, flags_out))
+        if refused := watcher.on_opening(path):
+            _File.from_address(address).methods = None
+            return refused
+        is_new = bool(flags & _OPEN_CREATE) and not path.exists()
         code: int = self._system.open(vfs, name, address, flags, flags_out)
-        if code != OK or not name:
-            return code
+        if code == OK:
+            may_create_journal = bool(flags & _OPEN_CREATE) and bool(flags & _OPEN_ANY_JOURNAL)
+            self._watch(watcher, path, address=address, is_new=is_new, flushes_folder=may_create_journal)
+        return code
+
+    def _watch(self, watcher: Watcher, path: Path, *, address: int, is_new: bool, flushes_folder: bool) -> None:
         file = _File.from_address(address)
         original = _Methods.from_address(file.methods)
         methods = _Methods.from_buffer_copy(original)
         methods.version = min(methods.version, _VERSION)
         methods.close, methods.write = self._close_function, self._write_function
         methods.truncate, methods.sync = self._truncate_function, self._sync_function
-        may_create_journal = bool(flags & _OPEN_CREATE) and bool(flags & _OPEN_ANY_JOURNAL)
-        opened = OpenFile(path, is_new=is_new, flushes_folder=may_create_journal)
-        self._files[address] = (opened, original, methods)
+
+        def refuse_reads() -> None:
+            methods.read = ctypes.cast(self._no_read_function, _Pointer)
+
+        opened = OpenFile(path, is_new=is_new, flushes_folder=flushes_folder, refuse_reads=refuse_reads)
+        self._files[address] = (watcher, opened, original, methods)
         file.methods = ctypes.addressof(methods)
-        self._watcher.on_open(opened)
-        return code
+        watcher.on_open(opened)
 
     def _close(self, address: int) -> int:
-        _, original, _ = self._files.pop(address)
+        watcher, file, original, _ = self._files.pop(address)
         _File.from_address(address).methods = ctypes.addressof(original)
-        return int(original.close(address))
+        code = int(original.close(address))
+        watcher.on_close(file)
+        return code
 
     def _write(self, address: int, data: int, size: int, offset: int) -> int:
-        file, original, _ = self._files[address]
-        refused = self._watcher.on_write(file, offset=offset, data=ctypes.string_at(data, size))
+        watcher, file, original, _ = self._files[address]
+        refused = watcher.on_write(file, offset=offset, data=ctypes.string_at(data, size))
         return refused or int(original.write(address, data, size, offset))
 
     def _truncate(self, address: int, size: int) -> int:
-        file, original, _ = self._files[address]
-        return self._watcher.on_truncate(file, size=size) or int(original.truncate(address, size))
+        watcher, file, original, _ = self._files[address]
+        return watcher.on_truncate(file, size=size) or int(original.truncate(address, size))
 
     def _sync(self, address: int, flags: int) -> int:
-        file, original, _ = self._files[address]
-        code = self._watcher.on_sync(file) or int(original.sync(address, flags))
+        watcher, file, original, _ = self._files[address]
+        code = watcher.on_sync(file) or int(original.sync(address, flags))
         if code == OK:
-            self._watcher.synced(file)
+            watcher.synced(file)
         return code
 
     def _delete(self, vfs: int, name: bytes, sync_folder: int) -> int:
-        self._watcher.on_delete(Path(os.fsdecode(name)))
-        code: int = self._system.delete(vfs, name, sync_folder)
-        return code
+        path = Path(os.fsdecode(name))
+        watcher = self._watcher.watcher_of(path)
+        refused = OK if watcher is None else watcher.on_delete(path)
+        return refused or int(self._system.delete(vfs, name, sync_folder))
 
 
 def _load_library() -> ctypes.CDLL:
@@ -185,4 +223,4 @@ def _load_library() -> ctypes.CDLL:
 
 _LIBRARY = _load_library()
 # SQLite keeps pointers into a VFS as long as a connection lives, so none is ever given back.
-_KEPT: list[_WatchedVfs] = []
+_KEPT: dict[Watcher, _WatchedVfs] = {}

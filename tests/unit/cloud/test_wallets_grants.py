@@ -13,7 +13,7 @@ from cloud.wallets.reserve import (
     PinUsage,
     WalletStatus,
 )
-from cloud.wallets.service import GrantRequest, deny_serials, issue_grant, publish_denials
+from cloud.wallets.service import GrantRequest, convict_devices, deny_serials, issue_grant, publish_denials
 from cloud.wallets.store import IssuedGrant
 from tests.fakes.wallet_world import DAY_MS, HOUR_MS, WalletWorld, key, serial, sign_grant
 
@@ -234,3 +234,37 @@ def test_a_denied_serial_is_in_the_next_snapshot_until_its_grant_has_expired(wor
     assert grants[serial("g1")].status is GrantStatus.DENIED
     world.now_ms += 3 * DAY_MS
     assert publish(9) == []
+
+
+def convict(world: WalletWorld, name: str, *, reason: DenyReason = DenyReason.DOUBLE_SPEND) -> set[bytes]:
+    return set(world.run(lambda s: convict_devices(s, {serial(name)}, reason=reason, now_ms=world.now_ms)))
+
+
+@pytest.mark.parametrize("reason", [DenyReason.DOUBLE_SPEND, DenyReason.FALSE_RETURN])
+def test_a_convicted_phone_is_denied_with_every_grant_it_could_still_show(
+    world: WalletWorld, reason: DenyReason
+) -> None:
+    wallet = world.customer(1)
+    world.issue(wallet, D1, "g1")
+    world.issue(wallet, D1, "g2")
+    assert convict(world, "g1", reason=reason) == {serial("g1"), serial("g2")}
+    assert convict(world, "g2", reason=reason) == set()
+    assert world.issue(wallet, D1, "g3") is GrantRefusal.DEVICE_DENIED
+    # The money stays where it is until nothing can be posted from it any more.
+    assert world.money(wallet, D1) == (300_00, 200_00)
+
+
+def test_another_phone_of_a_convicted_ones_wallet_gets_a_grant_and_a_reserve_of_its_own(world: WalletWorld) -> None:
+    wallet, other = world.customer(1), world.device_id(1, phone=2)
+    world.issue(wallet, D1, "g1")
+    convict(world, "g1")
+    world.bind(wallet, other)
+    assert isinstance(world.issue(wallet, other, "g2"), IssuedGrant)
+    assert world.money(wallet, other) == (100_00, 200_00)
+
+
+def test_a_phone_whose_key_was_only_lost_is_not_called_convicted(world: WalletWorld) -> None:
+    wallet = world.customer(1)
+    world.issue(wallet, D1, "g1")
+    world.run(lambda s: deny_serials(s, {serial("g1")}, reason=DenyReason.KEY_LOST, now_ms=world.now_ms))
+    assert isinstance(world.issue(wallet, D1, "g2"), IssuedGrant)

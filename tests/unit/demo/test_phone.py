@@ -83,3 +83,13 @@ def test_codes_of_a_grant_under_which_nothing_can_be_posted_any_more_are_forgott
     learn(phone, cloud_time_ms=ends_ms)
     assert phone.outstanding_minor == 0
     assert phone.show_code(now_ms=NOW_MS) is PhoneRefusal.NO_GRANT
+
+
+def test_two_copies_shown_at_one_moment_sign_one_counter_with_two_contents(phone: Phone, tmp_path: Path) -> None:
+    backup = tmp_path / "backup.json"
+    backup.write_bytes((tmp_path / "phone.json").read_bytes())
+    copy = load_phone(backup, random_bytes=lambda size: b"\x01" * size)
+    real, copied = show(phone), show(copy)
+    assert (real.serial, real.counter) == (copied.serial, copied.counter)
+    assert real.signed_payload() != copied.signed_payload()
+    assert show(copy, now_ms=NOW_MS + 2_000).counter > copied.counter

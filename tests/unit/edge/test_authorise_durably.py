@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from edge.decision import Approved
 from edge.errors import OutboxFullError
 from edge.outbox import Outbox
-from edge.outbox_types import AppendOutcome, OutboxEntry
+from edge.outbox_types import AppendOutcome, CodeStanding, Decide, OutboxEntry
 from edge.states import ResultKind
 from sync.ids import Serial
 from sync.record import RECORD, RecordKind
@@ -89,8 +90,11 @@ async def test_cloud_time_that_moves_the_clock_by_over_a_minute_is_recorded_befo
 class ForgetfulOutbox(Outbox):
     """An outbox that has forgotten what is spent when it is asked beforehand."""
 
-    async def is_spent(self, serial: Serial, counter: int) -> bool:
-        return False
+    async def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
+        def decide_forgetfully(standing: CodeStanding) -> OutboxEntry | None:
+            return decide(replace(standing, is_spent=False))
+
+        return await super().sell(serial, counter, decide=decide_forgetfully, min_free_bytes=min_free_bytes)
 
 
 async def test_the_append_itself_refuses_a_code_that_the_check_before_let_through(surroundings: EdgeWorld) -> None:
@@ -116,10 +120,10 @@ class SlowOutbox(Outbox):
     asked: asyncio.Event
     go_on: asyncio.Event
 
-    async def append(self, entry: OutboxEntry) -> AppendOutcome:
+    async def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
         self.asked.set()
         await self.go_on.wait()
-        return await super().append(entry)
+        return await super().sell(serial, counter, decide=decide, min_free_bytes=min_free_bytes)
 
 
 async def test_nobody_is_told_yes_before_the_commit(surroundings: EdgeWorld) -> None:
@@ -160,28 +164,27 @@ async def test_a_commit_that_fails_is_no_approval_now_or_after_a_restart(
         assert (await box.authorise(1_00, box.code("alice"))).is_approved
 
 
-async def test_a_card_without_room_refuses_before_anything_is_signed(surroundings: EdgeWorld) -> None:
+async def test_a_card_without_room_refuses_before_the_customer_is_told_yes(surroundings: EdgeWorld) -> None:
     async with surroundings.running(free_bytes_min=2**62) as box:
         products = await box.authorise(1_00, box.code("alice"))
-    assert products.record is None
-    assert products.result().kind is ResultKind.FAILED
+        assert (await box.outbox.state()).head_number == 0
+    result = products.result()
+    assert (result.kind, result.record_number, result.receipt_text) == (ResultKind.FAILED, None, "")
     assert products.failure == str(OutboxFullError("The card has too little room left for another sale."))
     assert "Every approved sale is kept" in products.failure
 
 
 class MeddledOutbox(Outbox):
-    """An outbox during whose last check before the append something else happens."""
+    """An outbox on the way to which something else happens."""
 
     meddle: Callable[[], object] = staticmethod(lambda: None)
 
-    async def check_writable(self, *, min_free_bytes: int) -> None:
-        await super().check_writable(min_free_bytes=min_free_bytes)
+    async def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
         self.meddle()
+        return await super().sell(serial, counter, decide=decide, min_free_bytes=min_free_bytes)
 
 
-async def test_the_record_names_the_lists_it_was_decided_under_and_none_that_came_meanwhile(
-    surroundings: EdgeWorld,
-) -> None:
+async def test_a_sale_is_decided_under_the_lists_it_began_with_and_names_them(surroundings: EdgeWorld) -> None:
     async with surroundings.running(outbox_class=MeddledOutbox) as box:
         code = box.code("alice")
         newer = surroundings.world.snapshot(version=2, denied=(code.serial,)).encode()
@@ -194,5 +197,8 @@ async def test_the_record_names_the_lists_it_was_decided_under_and_none_that_cam
         assert isinstance(box.outbox, MeddledOutbox)
         box.outbox.meddle = receive
         products = await box.authorise(1_00, code)
-    assert products.record is not None
-    assert (products.record.content.snapshot_version, products.record.content.policy_version) == (1, 1)
+        assert products.is_approved
+        assert products.record is not None
+        assert (products.record.content.snapshot_version, products.record.content.policy_version) == (1, 1)
+        box.outbox.meddle = lambda: None
+        assert (await box.authorise(1_00, box.code("alice"))).refusal is Refusal.DENIED_PAYER

@@ -9,6 +9,7 @@ import pytest
 
 from edge.errors import OutboxExportError
 from edge.outbox import Decline, Outbox, PruneCount
+from edge.outbox_reader import OutboxReader
 from sync.ids import PaymentId, Serial
 from sync.refusals import Refusal
 from tests.powercut.boxes import make_outbox, make_with_sales, open_outbox
@@ -65,6 +66,21 @@ async def test_a_record_that_was_never_written_is_none(outbox: Outbox) -> None:
     first = await outbox.record(1)
     assert first is not None
     assert first.number == 1
+
+
+async def test_answers_are_of_one_moment_and_hold_nothing_afterwards(tmp_path: Path) -> None:
+    path, sales = await make_with_sales(tmp_path, 3)
+    async with await open_outbox(path) as outbox:
+        await outbox.history(limit=1)
+        await outbox.append(sales.next())
+        with closing(sqlite3.connect(path, isolation_level=None)) as tool:
+            # A reading that was left open would hold the log: (0, 0, 0) says that all of it could be moved.
+            assert tool.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+
+
+async def test_the_connection_that_reads_cannot_write(tmp_path: Path) -> None:
+    with closing(OutboxReader(make_outbox(tmp_path))) as reader, pytest.raises(sqlite3.OperationalError):
+        reader._connection.execute("UPDATE state SET epoch = 9")
 
 
 async def test_the_queue_is_what_the_cloud_does_not_have(outbox: Outbox) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge.outbox import Outbox
-from edge.outbox_types import AppendOutcome, OutboxEntry
+from edge.outbox_types import AppendOutcome, Decide
 from edge.states import (
     APPROVED_SHOWN_MS,
     SALE_MS_MAX,
@@ -19,6 +19,7 @@ from edge.states import (
     ShowingResult,
 )
 from edge.terminal import BusyError
+from sync.ids import Serial
 from sync.money import Money
 from sync.refusals import Refusal
 from tests.fakes.edge_terminal import NOBODYS_PAYMENT, Counter, running_terminal
@@ -127,10 +128,10 @@ class SlowOutbox(Outbox):
     asked: asyncio.Event
     go_on: asyncio.Event
 
-    async def append(self, entry: OutboxEntry) -> AppendOutcome:
+    async def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
         self.asked.set()
         await self.go_on.wait()
-        return await super().append(entry)
+        return await super().sell(serial, counter, decide=decide, min_free_bytes=min_free_bytes)
 
 
 async def test_a_sale_that_is_being_decided_can_not_be_cancelled_or_time_out(surroundings: EdgeWorld) -> None:
@@ -262,7 +263,7 @@ async def test_a_loop_that_is_stopped_lets_the_camera_rest(box: RunningBox) -> N
 class BrokenOutbox(Outbox):
     """An outbox with a bug."""
 
-    async def append(self, entry: OutboxEntry) -> AppendOutcome:
+    async def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
         raise ZeroDivisionError
 
 

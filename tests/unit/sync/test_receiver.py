@@ -325,7 +325,7 @@ def test_a_lost_record_over_the_bound_closes_nothing() -> None:
     assert reception.closed == ()
 
 
-def test_ten_thousand_floating_records_land_at_once() -> None:
+def test_as_many_records_as_may_float_land_at_once() -> None:
     chain = make_chain(FLOATING_MAX + 1)
     floating = tuple(Held(m.content.number, m.hash, m.content.previous_hash) for m in chain[1:])
     view = replace(new_chain(terminal_id=TERMINAL, epoch=EPOCH, base_hash=GENESIS_HASH), floating=floating)

@@ -1,0 +1,222 @@
+"""Bugs planted in the cloud's way in: the worker, its transactions, ingest and the judgement of each sale."""
+
+from tests.mutants.mutant import Edit, Mutant
+
+_WORKER = "cloud/worker.py"
+_SERVICE = "cloud/ingest/service.py"
+_POSTING = "cloud/ingest/posting.py"
+_PAYMENTS = "cloud/ingest/payment_store.py"
+_JUDGEMENT = "cloud/ingest/judgement.py"
+_TRANSACTION = "cloud/db/transaction.py"
+
+_TAKE_IN_WORK = (
+    "            return take_batches(session, batches, judge=self._cloud.judge(), now_ms=self._cloud.clock.now_ms())\n"
+)
+
+CLOUD = (
+    Mutant(
+        "acknowledge_before_commit",
+        "The box is answered and the message taken off the broker as soon as it is read, and the COMMIT comes behind.",
+        (
+            Edit(
+                _WORKER,
+                "        replies = await self._commit(wanted.batches)\n",
+                "        for message in received:\n"
+                "            message.acknowledge()\n"
+                "        replies = await self._commit(wanted.batches)\n",
+            ),
+            Edit(
+                _WORKER,
+                "        await welcoming\n        for message in received:\n            message.acknowledge()\n",
+                "        await welcoming\n",
+            ),
+            Edit(
+                _WORKER,
+                "        def work(session: Session) -> list[Reply]:\n" + _TAKE_IN_WORK,
+                "        loop = asyncio.get_running_loop()\n\n"
+                "        def work(session: Session) -> list[Reply]:\n"
+                "            now_ms = self._cloud.clock.now_ms()\n"
+                "            replies = take_batches(session, batches, judge=self._cloud.judge(), now_ms=now_ms)\n"
+                "            for reply in replies:\n"
+                "                asyncio.run_coroutine_threadsafe(self._answer(reply), loop)\n"
+                "            return replies\n",
+            ),
+        ),
+        seeds_max=200,
+    ),
+    Mutant(
+        "lost_commit_taken_for_done",
+        "A COMMIT during which the connection fell is taken for done.",
+        (
+            Edit(
+                _TRANSACTION,
+                "            if _fault_of(error) is _Fault.LOST:\n"
+                "                raise _CommitLostError(error) from error\n",
+                "            if _fault_of(error) is _Fault.LOST:\n                return answer\n",
+            ),
+        ),
+        seeds_max=200,
+    ),
+    Mutant(
+        "dedupe_off",
+        "A record that is held already is taken again, in the chain and by its payment id.",
+        (
+            Edit(
+                "sync/receiver.py",
+                "    new = {message.hash: held_from(message) for message in own if message.hash not in known}\n",
+                "    new = {message.hash: held_from(message) for message in own}\n",
+            ),
+            Edit(
+                _PAYMENTS,
+                '    return insert_new(session, TERMINAL_PAYMENTS, rows, key=("terminal_id", "payment_id"))\n',
+                '    insert_new(session, TERMINAL_PAYMENTS, rows, key=("terminal_id", "payment_id"))\n'
+                "    return [True for _ in rows]\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "serial_counter_not_unique",
+        "A code counts as new for each record that carries it.",
+        (
+            Edit(
+                _PAYMENTS,
+                '    is_new = insert_new(session, SPENT_CODES, rows, key=("serial", "counter"))\n',
+                '    insert_new(session, SPENT_CODES, rows, key=("serial", "counter"))\n'
+                "    is_new = [True for _ in codes]\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "cache_taken_for_truth",
+        "Spent codes are also kept in the process's memory, and that memory is asked first.",
+        (
+            Edit(
+                _PAYMENTS,
+                "    taken = {(code.serial, code.counter)"
+                " for code, new in zip(codes, is_new, strict=True) if not new}\n"
+                "    first = spent_codes(session, taken)\n",
+                "    is_new = [new and (c.serial, c.counter) not in _SEEN for c, new in zip(codes, is_new)]\n"
+                "    _SEEN.update({(code.serial, code.counter): code for code, new in zip(codes, is_new) if new})\n"
+                "    first = _SEEN\n",
+            ),
+            Edit(
+                _PAYMENTS,
+                "SpentKey = tuple[Serial, int]\n",
+                'SpentKey = tuple[Serial, int]\n_SEEN: "dict[SpentKey, SpentCode]" = {}\n',
+            ),
+        ),
+    ),
+    Mutant(
+        "void_lost",
+        "A void record is stored, and what was posted for its payment stays.",
+        (
+            Edit(
+                _SERVICE,
+                "    for void in voids:\n        void_payment(session, void, now_ms=now_ms)\n",
+                "",
+            ),
+        ),
+        node="tests/integration/test_ingest.py::test_a_void_reverses_the_payment_once",
+        why_node="boxes write no voids yet",
+    ),
+    Mutant(
+        "forked_branch_not_posted",
+        "The sales of a chain's second branch are kept as evidence and not posted.",
+        (
+            Edit(
+                _SERVICE,
+                "_KEPT = frozenset({Verdict.ACCEPTED, Verdict.FLOATING, Verdict.FORKED, Verdict.RECOVERED_LATER})",
+                "_KEPT = frozenset({Verdict.ACCEPTED, Verdict.FLOATING, Verdict.RECOVERED_LATER})",
+            ),
+        ),
+    ),
+    Mutant(
+        "late_denial_blamed_on_merchant",
+        "A denied payer's sale is refused though the box could not know of the denial.",
+        (
+            Edit(
+                _JUDGEMENT,
+                "    if denied_since is not None and denied_since <= record.snapshot_version:\n",
+                "    if denied_since is not None:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "judged_by_the_newest_policy",
+        "The cloud judges a sale by the ceilings of now, not by those the box had been sent.",
+        (
+            Edit(
+                _POSTING,
+                "    if policy is None or not policy.issued_ms - CLOCK_TOLERANCE_MS"
+                " <= record.authorised_at_ms < policy.expires_ms:\n"
+                "        return newest\n"
+                "    return Rules.of(policy)\n",
+                "    return newest\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "replay_taken_for_double_spend",
+        "The same signed code at two boxes draws on the payer twice and convicts an honest phone.",
+        (
+            Edit(
+                _POSTING,
+                "    if each.first is not None and each.first.content_hash == content_hash(each.verdict.code):\n",
+                "    if each.first is not None and each.first.content_hash != content_hash(each.verdict.code):\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "double_spender_not_denied",
+        "A double spend opens its exception, and the key stays good.",
+        (
+            Edit(
+                _POSTING,
+                "    if convicted:\n",
+                "    if convicted and not firsts:\n",
+            ),
+        ),
+        seeds_max=200,
+    ),
+    Mutant(
+        "rollback_not_kept",
+        "That a box was rolled back is answered once and not stored.",
+        (
+            Edit(
+                _SERVICE,
+                "        chain_store.save_flags(session, key, is_forked=greeted.is_forked,"
+                " is_rolled_back=greeted.is_rolled_back)\n"
+                '        reason = "forked" if greeted.is_forked else "rolled_back"\n'
+                "        _quarantine(session, key, known, reason, subject=opened.hash, now_ms=now_ms)\n",
+                "        pass\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "bad_record_holds_up_others",
+        "Behind a record that cannot be read the rest of its batch is not looked at.",
+        (
+            Edit(
+                _SERVICE,
+                "                set_aside.append(_aside(message.terminal_id, judged.reason, encoded))\n"
+                "                continue\n",
+                "                set_aside.append(_aside(message.terminal_id, judged.reason, encoded))\n"
+                "                break\n",
+            ),
+        ),
+        node="tests/integration/test_ingest.py::test_garbage_inside_a_batch_is_set_aside_and_holds_up_nothing",
+        why_node="a batch that comes again heals it",
+    ),
+    Mutant(
+        "floating_not_posted",
+        "Sales behind a gap wait for it to close instead of being posted, and are forgotten.",
+        (
+            Edit(
+                _SERVICE,
+                "(judged.record for judged in taken.kept)",
+                "(judged.record for judged in taken.kept if judged.branch is not None)",
+            ),
+        ),
+        seeds_max=200,
+    ),
+)

@@ -1,0 +1,1 @@
+"""The deterministic simulator: shops, phones and the cloud in one process, under a virtual clock and seeded faults."""

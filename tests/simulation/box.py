@@ -1,0 +1,401 @@
+"""A box of a simulated world: production's terminal, outbox, uplink and downlink on a card and clocks that may fail.
+
+A box has lives. Each begins with the files that the one before left behind and ends by a kill, a power cut or an
+order; what happens after the moment of death is seen by nobody.
+"""
+
+import asyncio
+import random
+import shutil
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge.authorise import SELECTION_DRAWS, Authoriser
+from edge.box_clock import Hands
+from edge.downlink import Downlink
+from edge.errors import EdgeError, NotProvisionedError, OutboxCorruptError
+from edge.main import Box, open_box
+from edge.outbox_types import OutboxState
+from edge.signer import Signer
+from edge.states import Result, Sale, ShowingResult, State
+from edge.terminal import BusyError, Terminal
+from edge.uplink import Uplink
+from sync.ids import TerminalId
+from sync.money import Money
+from sync.upload import UploaderSettings
+from tests.simulation.broker import Broker, Cable, Line
+from tests.simulation.card import Card, Cards, How
+from tests.simulation.card_files import WATCHED_NAMES, flip_bit, lay_out
+from tests.simulation.template import CURRENCY, Owner, box_settings
+
+BOOT_S = (5.0, 60.0)
+BOOT_CLOCK_MS = 20_000
+KEEP_RECORDS = 20
+PRUNE_EVERY_S = 1800.0
+UPLOADER = UploaderSettings(contact_every_ms=1_800_000)
+
+Show = Callable[["SimulatedBox", Sale, Result], None]
+
+
+@dataclass
+class HandsOfBox:
+    """The machine's clocks; the system clock may be wrong, the boot clock starts anew with each power-up."""
+
+    true_ms: Callable[[], int]
+    has_rtc: bool
+    system_offset_ms: int = 0
+    booted_ms: int = 0
+    boot_number: int = 0
+
+    def boot(self) -> None:
+        self.booted_ms = self.true_ms() - BOOT_CLOCK_MS
+        self.boot_number += 1
+
+    def hands(self) -> Hands:
+        return Hands(
+            lambda: self.true_ms() + self.system_offset_ms,
+            lambda: self.true_ms() - self.booted_ms,
+            f"boot-{self.boot_number}",
+            self.has_rtc,
+        )
+
+
+class SilentSignals:
+    """Sound and light are for people; the display is looked at instead."""
+
+    def announce(self, result: Result) -> None:
+        """Nothing to hear."""
+
+
+class HeldUpCode:
+    """The camera: sees whatever text is held up to it, a moment after the terminal begins to look."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._texts: asyncio.Queue[str] = asyncio.Queue()
+
+    def hold_up(self, text: str) -> None:
+        """Hold up a code for the sale that has just begun."""
+        self.put_away()
+        self._texts.put_nowait(text)
+
+    def put_away(self) -> None:
+        """The phone is gone."""
+        while not self._texts.empty():
+            self._texts.get_nowait()
+
+    async def next_text(self) -> str:
+        await asyncio.sleep(self._rng.uniform(0.3, 2.0))
+        return await self._texts.get()
+
+
+@dataclass(eq=False)
+class Life:
+    """One life: from opening the box to its end."""
+
+    box: Box
+    card: Card
+    line: Line
+    terminal: Terminal
+    uplink: Uplink
+    camera: HeldUpCode
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class SimulatedBox:
+    """One board and its card; ``show`` is told what its display says."""
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        world: Path,
+        folder: Path,
+        owner: Owner,
+        hands: HandsOfBox,
+        cards: Cards,
+        broker: Broker,
+        rng: random.Random,
+        show: Show,
+    ) -> None:
+        self.number = number
+        self.board = f"board-{number}"
+        self.owner = owner
+        self.hands = hands
+        self.cable = Cable()
+        self.life: Life | None = None
+        self.is_out_of_order = False
+        """Its card holds something that the box refuses to work with."""
+        self._world = world
+        self._folder = folder
+        self._cards = cards
+        self._broker = broker
+        self._rng = rng
+        self._show = show
+        self._lives = 0
+        self._shown: Sale | None = None
+        self._terminal_id: TerminalId | None = None
+        self._card: Card | None = None
+        self.is_twin = False
+        """It runs on a copy of another box's card."""
+        self.is_scrapped = False
+        self.opened_with: OutboxState | None = None
+        """What the outbox held when the newest card was opened first."""
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    @property
+    def known_as(self) -> TerminalId:
+        """The terminal's id, which stays through all lives."""
+        if self._terminal_id is None:
+            raise RuntimeError("the box has never run")
+        return self._terminal_id
+
+    def lay_out(self, image: tuple[dict[str, bytes], dict[str, bytes]]) -> None:
+        """Make the card of a box that has never run from the copy of another."""
+        files, others = image
+        _write_all(others, self._folder)
+        lay_out(files, self._folder, self._rng)
+
+    def heal(self) -> None:
+        """Whatever is wrong with the card ends."""
+        if self._card is not None:
+            self._card.heal()
+
+    async def state(self) -> OutboxState | None:
+        """Read the outbox, if the box runs."""
+        life = self.life
+        if life is None or life.card.is_dead:
+            return None
+        try:
+            return await life.box.outbox.state()
+        except EdgeError:
+            return None
+
+    def image(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """Copy the whole card: the outbox's files, and all others by their path."""
+        others = {
+            str(path.relative_to(self._folder)): path.read_bytes()
+            for path in self._folder.rglob("*")
+            if path.is_file() and path.name not in WATCHED_NAMES and not path.name.endswith(("-shm", "-lock"))
+        }
+        if self._card is None:
+            raise RuntimeError("the box has never run")
+        return self._card.image(), others
+
+    # --- Lives ---
+
+    async def live(self) -> None:
+        """Run one life to its end; leaves a card for the next. A box that does not open is out of order."""
+        self._lives += 1
+        settings = box_settings(self._world, self._folder, has_rtc=self.hands.has_rtc)
+        card = self._cards.insert(Card(self._folder)) if self._card is None else self._card
+        self._card = card
+        async with AsyncExitStack() as stack:
+            try:
+                with self._cards.watching():
+                    box = await stack.enter_async_context(open_box(settings, self.hands.hands()))
+            except EdgeError as error:
+                self.is_out_of_order = isinstance(error, OutboxCorruptError | NotProvisionedError) and not card.is_dead
+                card.die_now("kill")
+                return
+            await self._work(box, card)
+
+    async def _work(self, box: Box, card: Card) -> None:
+        if self.opened_with is None:
+            self.opened_with = await box.outbox.state()
+        life = self._put_together(box, card)
+        card.on_death = lambda: self._cut_off(life)
+        self.life = life
+        loops = [asyncio.create_task(each) for each in (life.terminal.run(), life.uplink.run(), self._keep_house(life))]
+        loops.append(self._broker.connect_for_ever(life.line))
+        ending = asyncio.create_task(life.ended.wait())
+        try:
+            await asyncio.wait((*loops, ending), return_when=asyncio.FIRST_COMPLETED)
+            self._look_for_bugs(life, loops)
+        finally:
+            self._cut_off(life)
+            for task in (*loops, ending):
+                task.cancel()
+            await asyncio.gather(*loops, ending, return_exceptions=True)
+            if not card.is_dead:
+                card.die_now("kill")
+
+    def _put_together(self, box: Box, card: Card) -> Life:
+        """Production's parts, with randomness of the seed."""
+        terminal_id = self._terminal_id = box.trust.identity.terminal.terminal_id
+        camera = HeldUpCode(self._rng)
+        # The line needs the loops and the loops the line.
+        line = Line(terminal_id.hex(), self.cable, _nobody_takes, _nothing, _nothing)
+        authoriser = Authoriser(
+            outbox=box.outbox,
+            trust=box.trust,
+            signer=Signer(box.signing_key, terminal_id),
+            clock=box.clock,
+            draw=lambda: self._rng.randrange(SELECTION_DRAWS),
+            is_link_up=lambda: line.is_connected,
+            free_bytes_min=0,
+        )
+        uplink = Uplink(
+            outbox=box.outbox,
+            trust=box.trust,
+            clock=box.clock,
+            authoriser=authoriser,
+            signing_key=box.signing_key,
+            publisher=_Publisher(self._broker, line),
+            random_bytes=self._rng.randbytes,
+            on_change=lambda: None,
+            settings=UPLOADER,
+        )
+        terminal = Terminal(
+            authoriser=authoriser,
+            scanner=camera,
+            signals=SilentSignals(),
+            clock=box.clock,
+            random_bytes=self._rng.randbytes,
+            on_change=lambda state: self._changed(life, state),
+        )
+        line.take = Downlink(trust=box.trust, uplink=uplink).take
+        line.came_up, line.went_down = uplink.link_came_up, uplink.link_went_down
+        life = Life(box, card, line, terminal, uplink, camera)
+        return life
+
+    def _changed(self, life: Life, state: State) -> None:
+        if life is not self.life or life.card.is_dead:
+            return
+        life.uplink.records_appended()
+        if isinstance(state, ShowingResult) and state.sale is not self._shown:
+            self._shown = state.sale
+            life.camera.put_away()
+            self._show(self, state.sale, state.result)
+
+    def _cut_off(self, life: Life) -> None:
+        """From this moment nobody sees or hears this life."""
+        if self.life is life:
+            self.life = None
+        self._broker.forget(life.line)
+        life.ended.set()
+
+    def _look_for_bugs(self, life: Life, loops: "list[asyncio.Task[None]]") -> None:
+        if life.card.is_dead:
+            return
+        for task in loops:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                if isinstance(error, EdgeError):
+                    # The card failed: the process ends and is started again.
+                    continue
+                raise error
+
+    async def _keep_house(self, life: Life) -> None:
+        while True:
+            await asyncio.sleep(PRUNE_EVERY_S)
+            try:
+                await life.box.outbox.prune(before_ms=life.box.clock.now_ms() - 3600_000, keep_count=KEEP_RECORDS)
+            except EdgeError:
+                continue
+
+    # --- Between two lives ---
+
+    def end(self, how: How) -> None:
+        """Stop the box at once."""
+        if self.life is not None:
+            self.life.card.die_now(how)
+
+    def next_card(self, *, flipped: bool = False) -> None:
+        """Lay out what the last life left in a new folder; with ``flipped`` a bit of it has changed meanwhile."""
+        if self._card is None:
+            return
+        folder = self._new_folder()
+        if flipped:
+            files = self._card.remains(self._rng)
+            flip_bit(files, self._rng)
+            lay_out(files, folder, self._rng)
+            card = Card(folder)
+        else:
+            card = self._card.next_life(folder, self._rng)
+        if self._card.died_by == "power":
+            self.hands.boot()
+        self._replace(folder, card)
+
+    def put_in(self, image: tuple[dict[str, bytes], dict[str, bytes]]) -> None:
+        """Put a copy of an earlier card in."""
+        files, others = image
+        folder = self._new_folder(others)
+        lay_out(files, folder, self._rng)
+        self.opened_with = None
+        self.hands.boot()
+        self._replace(folder, Card(folder))
+
+    def put_in_new(self, folder: Path) -> None:
+        """Put a card in that was enrolled anew."""
+        self.is_out_of_order = False
+        self._replace(folder, Card(folder))
+
+    def fresh_folder(self) -> Path:
+        """Name a folder that is not there yet."""
+        return self._folder.parent / f"{self.number}-{self._lives}-{self._rng.getrandbits(32):08x}"
+
+    def _new_folder(self, others: dict[str, bytes] | None = None) -> Path:
+        folder = self.fresh_folder()
+        if others is None:
+            shutil.copytree(self._folder, folder, ignore=shutil.ignore_patterns(*WATCHED_NAMES, "*-shm", "*-lock"))
+        else:
+            _write_all(others, folder)
+        return folder
+
+    def _replace(self, folder: Path, card: Card) -> None:
+        if self._card is not None:
+            self._cards.take_out(self._card)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder, self._card = folder, self._cards.insert(card)
+
+    # --- Sales ---
+
+    async def sell(self, amount_minor: int, text: str) -> Sale | None:
+        """Begin a sale and hold the code up; the display will say what became of it. None where it was busy or off."""
+        life = self.life
+        if life is None:
+            return None
+        starting = asyncio.create_task(life.terminal.start_sale(Money(amount_minor, CURRENCY)))
+        ending = asyncio.create_task(life.ended.wait())
+        await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        if not starting.done():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            return None
+        try:
+            sale = starting.result()
+        except BusyError:
+            return None
+        life.camera.hold_up(text)
+        return sale
+
+
+class _Publisher:
+    def __init__(self, broker: Broker, line: Line) -> None:
+        self._broker = broker
+        self._line = line
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        await self._broker.publish_up(self._line, topic, payload)
+
+
+def _write_all(files: dict[str, bytes], folder: Path) -> None:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_bytes(content)
+        path.chmod(0o600)
+
+
+async def _nobody_takes(_topic: str, _payload: bytes) -> None:
+    """Before the loops stand."""
+
+
+async def _nothing() -> None:
+    """Before the loops stand."""

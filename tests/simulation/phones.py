@@ -1,0 +1,127 @@
+"""Phones of a simulated world: honest ones, ones restored from a backup, and clones that lie.
+
+An honest phone is the demo's: it writes a counter down before it shows the code, and never shows more than its
+reserve. A thief holds a copy of what a phone held and shows codes by its keys as it pleases.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from cloud.ingest.payment_store import posted_counters
+from cloud.wallets import service
+from cloud.wallets.reserve import GrantPolicy, GrantRefusal
+from cloud.wallets.service import GrantRequest, ReserveStatus
+from cloud.wallets.store import IssuedGrant
+from demo.phone import HeldGrant, Phone, PhoneRefusal, load_phone
+from sync.ids import Serial
+from sync.payment_code import ONE_WAY_NONCE_SIZE, PaymentCode, make_payment_code
+from tests.simulation.cloud import SimulatedCloud
+from tests.simulation.template import Customer
+
+GRANT_POLICY = GrantPolicy(limit_minor=10_00, total_minor=200_00)
+RENEWED_BEFORE_S = 24 * 3600
+
+
+class Honesty(Enum):
+    """What a phone's owner may expect of its payments."""
+
+    HONEST = auto()
+    RESTORED = auto()
+    """It has forgotten what it showed: its payments stand, but may exceed the reserve."""
+    CLONED = auto()
+    """Another phone shows codes by the same keys."""
+
+
+@dataclass
+class CustomerPhone:
+    """A customer's phone and how it talks to the cloud."""
+
+    customer: Customer
+    path: Path
+    phone: Phone
+    honesty: Honesty = Honesty.HONEST
+    is_lost: bool = False
+
+    async def sync(self, cloud: SimulatedCloud, rng: random.Random, now_ms: int) -> None:
+        """Learn what was posted, and get the next grant in time."""
+
+        def ask(session: Session) -> ReserveStatus | None:
+            return service.reserve_status(session, self.customer.device_id, posted=posted_counters, now_ms=now_ms)
+
+        if self._needs_grant(now_ms):
+            await self._get_grant(cloud, rng, now_ms)
+        status = await cloud.run(ask)
+        if status is None:
+            raise RuntimeError("the cloud does not know its own phone")
+        posted: set[tuple[bytes, int]] = {
+            (grant.serial, counter) for grant in status.grants for counter in grant.posted_counters
+        }
+        self.phone.learn(reserve_minor=status.reserve_minor, posted=posted, cloud_time_ms=now_ms, now_ms=now_ms)
+
+    def show(self, now_ms: int) -> PaymentCode | PhoneRefusal:
+        return self.phone.show_code(now_ms=now_ms)
+
+    def _needs_grant(self, now_ms: int) -> bool:
+        if not self.phone.grants:
+            return True
+        return self.phone.grants[-1].grant.expires_s - now_ms // 1000 < RENEWED_BEFORE_S
+
+    async def _get_grant(self, cloud: SimulatedCloud, rng: random.Random, now_ms: int) -> None:
+        device_key, serial = self.phone.new_device_key(), Serial(rng.randbytes(8))
+        # The customer types the PIN each time, so that no grant is refused for want of it.
+        request = GrantRequest(
+            self.customer.wallet_id, self.customer.device_id, serial, device_key.public_key.raw, pin_verified=True
+        )
+
+        def work(session: Session) -> IssuedGrant | GrantRefusal:
+            sign = cloud.front.sign_grant
+            return service.issue_grant(session, request, policy=GRANT_POLICY, sign_grant=sign, now_ms=now_ms)
+
+        answer = await cloud.run(work)
+        if isinstance(answer, IssuedGrant):
+            self.phone.take_grant(answer.grant_bytes, device_key)
+
+
+@dataclass
+class Thief:
+    """A clone: the keys and counters of a phone as they were when it was copied, and no scruples."""
+
+    victim: CustomerPhone
+    grants: list[HeldGrant]
+    random_bytes: Callable[[int], bytes]
+    hides: bool
+    """Takes counters that the original does not use, so that only the sum gives it away."""
+
+    def show(self, now_ms: int) -> PaymentCode | PhoneRefusal:
+        live = [held for held in self.grants if now_ms // 1000 < held.grant.expires_s]
+        if not live:
+            return PhoneRefusal.GRANT_EXPIRED
+        held = live[-1]
+        counter = max(held.last_counter + 1, now_ms // 1000 - held.grant.issued_s)
+        if self.hides:
+            counter += 1_000_000
+        held.last_counter = counter
+        challenge = self.random_bytes(ONE_WAY_NONCE_SIZE)
+        return make_payment_code(
+            held.message, held.device_key, time_s=now_ms // 1000, counter=counter, challenge=challenge
+        )
+
+
+def clone(phone: CustomerPhone, *, random_bytes: Callable[[int], bytes], hides: bool) -> Thief:
+    """Copy a phone as a thief does, who read its memory."""
+    copied = load_phone(phone.path, random_bytes=random_bytes)
+    phone.honesty = Honesty.CLONED
+    return Thief(phone, copied.grants, random_bytes, hides)
+
+
+def restore(phone: CustomerPhone, backup: bytes, *, random_bytes: Callable[[int], bytes]) -> None:
+    """Give a phone the memory of its backup, as its owner does in good faith."""
+    phone.path.write_bytes(backup)
+    phone.phone = load_phone(phone.path, random_bytes=random_bytes)
+    if phone.honesty is Honesty.HONEST:
+        phone.honesty = Honesty.RESTORED
