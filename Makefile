@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 run := .venv/bin/python -m
 pytest := $(run) pytest -n 2 --dist worksteal
 
-.PHONY: help setup servers demo test test-unit lint bench proof lock clean
+.PHONY: help setup servers demo test test-unit lint bench chaos mutants proof lock clean
 
 help: ## Show this help
 	@echo 'Tillbox: a countertop box that takes QR payments with or without network.'
@@ -40,8 +40,14 @@ lint: setup ## Check style, types and who imports whom
 bench: setup ## Measure, and write build/bench.json (ARGS=… goes to the benchmarks)
 	$(run) tests.benchmarks $(ARGS)
 
-proof: servers ## Run every test with its long figures in full; takes hours
-	TILLBOX_COUNTS=full $(pytest) --timeout 14400 $(ARGS)
+chaos: servers ## Kill, stop and cut real processes while five boxes sell (ARGS='--minutes 15 --seed 7')
+	@$(run) tests.chaos $(ARGS)
+
+mutants: setup ## Plant bugs in copies of the product, and see each one caught (ARGS=NAME… for some of them)
+	@$(run) tests.mutants $(ARGS)
+
+proof: servers ## Run every long figure in full; takes hours, and goes on where it was interrupted
+	@$(run) tests.proof $(ARGS)
 
 lock: setup ## Renew requirements.lock from pyproject.toml (ARGS=--upgrade takes newer versions)
 	$(run) uv pip compile --quiet --universal --generate-hashes --all-extras --python-version 3.11 \

@@ -38,7 +38,7 @@ from edge.errors import NotRunningError, TrustBrokenError
 from edge.health import Finding, HealthReader
 from edge.kiosk_api import Desk, Watchers, build_api
 from edge.local_only import LocalOnly
-from edge.memory import freeze_what_is_loaded, keep_one_pool
+from edge.memory import keep_one_pool, loaded_objects_frozen
 from edge.outbox import Outbox
 from edge.outbox_types import OutboxState
 from edge.settings import TerminalSettings
@@ -196,7 +196,6 @@ async def _until_stopped(serving: Coroutine[Any, Any, None], *loops: Coroutine[A
 
 async def serve_api(api: FastAPI, settings: TerminalSettings) -> None:
     """Serve until SIGINT or SIGTERM; then open connections get a moment to end."""
-    freeze_what_is_loaded()
     server = _QuietServer(
         uvicorn.Config(
             LocalOnly(api),
@@ -211,7 +210,8 @@ async def serve_api(api: FastAPI, settings: TerminalSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.stop)
     _log.info("terminal_ready host=%s port=%d", settings.api_host, settings.api_port)
-    await server.serve()
+    with loaded_objects_frozen():
+        await server.serve()
 
 
 class _QuietServer(uvicorn.Server):

@@ -8,6 +8,8 @@ milliseconds in the middle of a sale; frozen, what was loaded at the start is ne
 
 import ctypes
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # The numbers are mallopt's own, from malloc.h of glibc.
 _M_TRIM_THRESHOLD = -1
@@ -24,7 +26,15 @@ def keep_one_pool() -> bool:
     return mallopt is not None and bool(mallopt(_M_ARENA_MAX, 1) and mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES))
 
 
-def freeze_what_is_loaded() -> None:
-    """Take all objects there are now out of the garbage collector's walks."""
+@contextmanager
+def loaded_objects_frozen() -> Iterator[None]:
+    """Take all objects there are now out of the garbage collector's walks, until the block ends.
+
+    They are given back then, because a library that is never collected complains at the end of the process.
+    """
     gc.collect()
     gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

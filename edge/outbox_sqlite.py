@@ -72,6 +72,9 @@ def failures_named() -> Iterator[None]:
     """Raise what SQLite or the system reports in the block as the ``OutboxError`` it means; a bug stays as it is."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        # Everything stored as text was ASCII; a check names what it found in the bytes it found.
+        raise OutboxCorruptError("The outbox's file is damaged.") from error
     except sqlite3.Error as error:
         failure = _failure_of(error)
         if failure is None:
@@ -91,6 +94,9 @@ def is_sync_failure(error: sqlite3.Error) -> bool:
 def _failure_of(error: sqlite3.Error) -> OutboxError | None:
     """Sort by SQLite's primary result code (https://sqlite.org/rescode.html)."""
     code: int = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    if code == 0 and "decode to UTF-8" in str(error):
+        # The driver's own words for a text that is none; SQLite itself has found nothing wrong.
+        return OutboxCorruptError("The outbox's file is damaged.")
     if code == sqlite3.SQLITE_FULL:
         return OutboxFullError("The card is full.")
     if code in _CARD_FAILED:

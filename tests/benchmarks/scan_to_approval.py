@@ -14,6 +14,7 @@ from pathlib import Path
 
 import zxingcpp
 
+from edge.memory import loaded_objects_frozen
 from hardware.decoders import QR_ONLY
 from hardware.frame import Frame, Luminance, monotonic_ms
 from hardware.qr_reader import QrReader
@@ -106,5 +107,6 @@ def _slowest_hundredth(values: list[float], bares: list[float]) -> Row:
 
 def rows() -> list[Row]:
     """Measure and return this file's rows."""
-    with tempfile.TemporaryDirectory() as folder:
+    # Frozen as in the terminal when it is ready; ours and bare have it alike.
+    with tempfile.TemporaryDirectory() as folder, loaded_objects_frozen():
         return asyncio.run(_measure(Path(folder)))

@@ -42,7 +42,8 @@ CLOUD = (
                 "            return replies\n",
             ),
         ),
-        seeds_max=200,
+        node="tests/mutants/test_order_of_answers.py::test_nothing_is_answered_or_taken_off_the_broker_before_the_commit",
+        why_node="a box sends again what the cloud turns out to lack",
     ),
     Mutant(
         "lost_commit_taken_for_done",
@@ -55,11 +56,12 @@ CLOUD = (
                 "            if _fault_of(error) is _Fault.LOST:\n                return answer\n",
             ),
         ),
-        seeds_max=200,
+        node="tests/integration/test_ledger.py::test_a_commit_that_never_arrived_is_done_again",
+        why_node="a box sends again what the cloud turns out to lack",
     ),
     Mutant(
         "dedupe_off",
-        "A record that is held already is taken again, in the chain and by its payment id.",
+        "A record that is held already is taken again: in the chain, by its payment id and in the journal.",
         (
             Edit(
                 "sync/receiver.py",
@@ -72,7 +74,16 @@ CLOUD = (
                 '    insert_new(session, TERMINAL_PAYMENTS, rows, key=("terminal_id", "payment_id"))\n'
                 "    return [True for _ in rows]\n",
             ),
+            Edit(
+                _POSTING,
+                "        return entries.replayed_sale(sale), payment\n",
+                '        again = f"again:{now_ms}:{record.payment_id.hex()}"\n'
+                "        sale = Sale(again, amount, merchant.merchant_id, merchant.commission_ppm)\n"
+                "        return entries.replayed_sale(sale), payment\n",
+            ),
         ),
+        node="tests/integration/test_ingest_together.py::test_the_same_messages_at_every_worker_post_every_sale_once",
+        why_node="the second posting stands in the journal, and the oracle reads the payments",
     ),
     Mutant(
         "serial_counter_not_unique",

@@ -15,7 +15,7 @@ from pathlib import Path
 from edge.authorise import SELECTION_DRAWS, Authoriser
 from edge.box_clock import Hands
 from edge.downlink import Downlink
-from edge.errors import EdgeError, NotProvisionedError, OutboxCorruptError
+from edge.errors import EdgeError, NotProvisionedError, OutboxCorruptError, OutboxUnsafeError
 from edge.main import Box, open_box
 from edge.outbox_types import OutboxState
 from edge.signer import Signer
@@ -34,6 +34,7 @@ BOOT_S = (5.0, 60.0)
 BOOT_CLOCK_MS = 20_000
 KEEP_RECORDS = 20
 PRUNE_EVERY_S = 1800.0
+NEEDS_TECHNICIAN = (OutboxCorruptError, OutboxUnsafeError, NotProvisionedError)
 UPLOADER = UploaderSettings(contact_every_ms=1_800_000)
 
 Show = Callable[["SimulatedBox", Sale, Result], None]
@@ -200,7 +201,7 @@ class SimulatedBox:
                 with self._cards.watching():
                     box = await stack.enter_async_context(open_box(settings, self.hands.hands()))
             except EdgeError as error:
-                self.is_out_of_order = isinstance(error, OutboxCorruptError | NotProvisionedError) and not card.is_dead
+                self.is_out_of_order = isinstance(error, NEEDS_TECHNICIAN) and not card.is_dead
                 card.die_now("kill")
                 return
             await self._work(box, card)

@@ -1,6 +1,7 @@
 """Runs seeds: a world for each, and what came of it."""
 
 import gc
+import logging
 import random
 import shutil
 import tempfile
@@ -16,6 +17,8 @@ from tests.simulation import faults
 from tests.simulation.loop import run
 from tests.simulation.template import Template, make_template
 from tests.simulation.world import Plan, World
+
+_log = logging.getLogger(__name__)
 
 PLANS = (Plan(2, 1.0), Plan(2, 1.0), Plan(4, 0.5), Plan(1, 2.0), Plan(3, 0.7))
 """About two terminal-days each, wide or long."""
@@ -78,6 +81,12 @@ def play(seed: int, folder: Path, template: Template) -> Outcome:
 
     try:
         return run(main(), rng=rng)
+    except Exception as error:
+        # A promise is broken by a crash as well; the next seed is played all the same.
+        _log.exception("world_ended seed=%d", seed)
+        words = f"the world ended by {type(error).__name__}: {error}"
+        seconds = time.perf_counter() - began_s
+        return Outcome(seed, (words,), plan.terminal_days, 0, Counter(), Counter(), 0, 0, 0.0, "", seconds)
     finally:
         seed_randomness(0)
         shutil.rmtree(place, ignore_errors=True)

@@ -11,7 +11,7 @@ from cloud.ledger import entries
 from cloud.ledger.audit import FindingKind, trial_balance, verify_ledger
 from cloud.ledger.batch import PostOutcome
 from cloud.ledger.entries import AccountKind, JournalEntry
-from cloud.ledger.service import find_entry, lock_accounts, post_entries, read_balances
+from cloud.ledger.service import find_entry, lock_accounts, lock_for_posting, post_entries, read_balances
 from sync.money import Money
 
 AVAILABLE = entries.payer_available("W1", "EUR")
@@ -71,6 +71,34 @@ def test_an_overdraft_is_named_and_leaves_no_trace(engine: Engine) -> None:
     assert post(engine, reserve("r", 501)) == [PostOutcome.INSUFFICIENT_FUNDS]
     assert balance(engine) == (500, 0)
     assert run_read(engine, lambda session: find_entry(session, "r")) is None
+
+
+def test_a_replay_that_has_no_cover_any_more_is_still_a_replay(engine: Engine) -> None:
+    assert post(engine, top_up("t", 500), reserve("r", 400)) == [PostOutcome.POSTED] * 2
+    assert post(engine, reserve("r", 400), reserve("s", 100)) == [PostOutcome.EXISTS, PostOutcome.POSTED]
+    assert balance(engine) == (0, 500)
+
+
+def test_accounts_that_are_locked_already_are_posted_on_as_they_were_found(engine: Engine) -> None:
+    def work(session: Session) -> list[PostOutcome]:
+        clearing = entries.platform(AccountKind.FUNDING_CLEARING, "EUR")
+        locked = lock_for_posting(session, [AVAILABLE, OFFLINE, clearing])
+        return post_entries(session, [top_up("t", 500), reserve("r", 200)], now_ms=1, locked=locked)
+
+    assert run_transaction(engine, work) == [PostOutcome.POSTED] * 2
+    assert balance(engine) == (300, 200)
+    assert run_read(engine, verify_ledger) == []
+
+
+def test_posting_twice_on_one_finding_gives_the_transaction_up(engine: Engine) -> None:
+    def work(session: Session) -> None:
+        locked = lock_for_posting(session, [AVAILABLE, entries.platform(AccountKind.FUNDING_CLEARING, "EUR")])
+        for cause in ("one", "two"):
+            post_entries(session, [top_up(cause, 500)], now_ms=1, locked=locked)
+
+    with pytest.raises((LedgerInvariantError, IntegrityError)):
+        run_transaction(engine, work)
+    assert balance(engine) == (0, 0)
 
 
 def test_a_posted_entry_is_found_and_reversed_once(engine: Engine) -> None:

@@ -21,6 +21,7 @@ from edge.errors import (
     OutboxUnsafeError,
 )
 from edge.outbox import AppendOutcome, Outbox
+from edge.outbox_sqlite import failures_named
 from tests.powercut.boxes import Card, make_outbox, open_outbox
 from tests.powercut.sales import Sales
 from tests.powercut.vfs import OK, watching
@@ -39,6 +40,20 @@ def card() -> Iterator[Card]:
 async def outbox(card: Card, tmp_path: Path) -> AsyncIterator[Outbox]:
     async with await open_outbox(make_outbox(tmp_path)) as opened:
         yield opened
+
+
+@pytest.mark.parametrize("column", ["currency", "quarantine_reason"])
+async def test_a_text_that_is_none_is_named_as_damage(outbox: Outbox, tmp_path: Path, column: str) -> None:
+    with closing(sqlite3.connect(tmp_path / "outbox.sqlite3", isolation_level=None)) as other:
+        other.execute("PRAGMA ignore_check_constraints = 1")
+        other.execute(f"UPDATE state SET {column} = CAST(x'a8a8a8' AS TEXT)")
+    with pytest.raises(OutboxCorruptError, match="damaged"):
+        await outbox.state()
+
+
+def test_a_check_that_quotes_damaged_bytes_is_named_as_damage() -> None:
+    with pytest.raises(OutboxCorruptError, match="damaged"), failures_named():
+        b"wrong # of entries in index \xa8".decode()
 
 
 @pytest.mark.parametrize(
