@@ -96,6 +96,8 @@ CLOUD = (
                 "    is_new = [True for _ in codes]\n",
             ),
         ),
+        node="tests/integration/test_ingest.py::test_one_code_at_two_boxes_is_posted_once_and_the_other_is_a_replay",
+        why_node="nobody in a world shows one code at two boxes",
     ),
     Mutant(
         "cache_taken_for_truth",

@@ -5,7 +5,6 @@ A seed takes about half of the kinds, at rates far above life: with all of them 
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from tests.simulation.box import SimulatedBox
 from tests.simulation.card import How
 from tests.simulation.cloud import DATABASE_FAULTS, DEATHS
 from tests.simulation.phones import CustomerPhone, Honesty, clone, restore
-from tests.simulation.template import cloud_settings, seeded_key
+from tests.simulation.template import POOR, cloud_settings, seeded_key
 from tests.simulation.world import DAY_S, World
 
 Story = Callable[[World], Awaitable[None]]
@@ -233,7 +232,9 @@ def _honest(world: World) -> CustomerPhone | None:
 
 
 async def _phone_cloned(world: World) -> None:
-    if (phone := _honest(world)) is not None:
+    poor = [each for each in world.phones[:POOR] if each.honesty is Honesty.HONEST and each.phone.grants]
+    phone = world.rng.choice(poor) if poor and world.rng.random() < 0.7 else _honest(world)
+    if phone is not None and not phone.is_lost:
         world.count("phone_cloned")
         thief = clone(phone, random_bytes=world.rng.randbytes, hides=world.rng.random() < 0.5)
         world.begin(world.rob(thief))
@@ -264,10 +265,6 @@ async def _phone_lost(world: World) -> None:
 
     run_transaction(world.cloud.engine, report)
     world.count("denied_late")
-
-
-def _random_offset(rng: random.Random) -> int:
-    return rng.randint(-20_000, 20_000)
 
 
 FAULTS = (

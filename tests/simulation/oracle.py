@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from cloud.ingest.outcomes import Outcome
 from cloud.ingest.tables import PAYMENTS
-from cloud.ledger.entries import AccountKind
-from cloud.ledger.tables import ACCOUNTS
+from cloud.ledger.entries import AccountKind, EntryKind
+from cloud.ledger.tables import ACCOUNTS, JOURNAL_ENTRIES
 from cloud.reconciliation.service import make_report
 from cloud.wallets.tables import GRANTS
 from sync.ids import PaymentId, Serial, TerminalId
@@ -61,6 +61,8 @@ class Oracle:
     tried: dict[PaymentId, tuple[Serial, int]] = field(default_factory=dict)
     """Every code that was held up to a display, by its payment."""
     doubts: dict[TerminalId, list[Doubt]] = field(default_factory=lambda: defaultdict(list))
+    relayed: set[tuple[Serial, int]] = field(default_factory=set)
+    """Codes that were held up twice: the second time moves no money of the payer's."""
     stolen_from: dict[str, set[TerminalId]] = field(default_factory=lambda: defaultdict(set))
     """Devices whose clone was served, and where."""
     shown: Counter[str] = field(default_factory=Counter)
@@ -84,7 +86,7 @@ class Oracle:
             *self._posted_twice_or_from_nowhere(rows),
             *self._honest_customers_hurt(session, rows, phones),
             *self._thieves_beyond_bound(session, rows),
-            *_books_not_right(session),
+            *_books_not_right(session, posted=len(rows)),
         ]
 
     def _approvals_lost_or_changed(self, rows: Rows) -> list[str]:
@@ -116,7 +118,8 @@ class Oracle:
         found = []
         for row in rows:
             owner = honesty[devices[row.serial]] if row.serial in devices else Honesty.HONEST
-            if row.outcome not in MAY_END_AS[owner]:
+            is_relayed = row.outcome == Outcome.REPLAYED_CODE and (row.serial, row.counter) in self.relayed
+            if row.outcome not in MAY_END_AS[owner] and not is_relayed:
                 words = f"the payment {row.payment_id.hex()} of the {owner.name} ended as {row.outcome} ({row.fault})"
                 found.append(words)
         return found
@@ -125,7 +128,8 @@ class Oracle:
         devices = dict(session.execute(select(GRANTS.c.serial, GRANTS.c.device_id)).tuples().all())
         losses: Counter[str] = Counter()
         for row in rows:
-            losses[devices[row.serial]] += row.uncovered_minor
+            if row.outcome != Outcome.REPLAYED_CODE:
+                losses[devices[row.serial]] += row.uncovered_minor
         found = []
         for device, loss_minor in losses.items():
             bound_minor = OF_ONE_GRANT_AND_BOX_MINOR * len(self.stolen_from[device])
@@ -137,11 +141,15 @@ class Oracle:
         return found
 
 
-def _books_not_right(session: Session) -> list[str]:
+def _books_not_right(session: Session, *, posted: int) -> list[str]:
     report = make_report(session)
     found = list(report.ledger_findings)
     if report.statement.unexplained_minor:
         found.append(f"reconciliation leaves {report.statement.unexplained_minor} unexplained")
+    of_sales = JOURNAL_ENTRIES.c.kind.in_([EntryKind.OFFLINE_SALE, EntryKind.REPLAYED_SALE])
+    entries = session.execute(select(func.count()).select_from(JOURNAL_ENTRIES).where(of_sales)).scalar_one()
+    if entries != posted:
+        found.append(f"the journal holds {entries} sales for {posted} payments")
     total = session.execute(select(func.sum(ACCOUNTS.c.balance_minor))).scalar_one()
     return found + ([f"all accounts together hold {total}"] if total else [])
 

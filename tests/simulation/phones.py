@@ -24,7 +24,7 @@ from tests.simulation.cloud import SimulatedCloud
 from tests.simulation.template import Customer
 
 GRANT_POLICY = GrantPolicy(limit_minor=10_00, total_minor=200_00)
-RENEWED_BEFORE_S = 24 * 3600
+RENEWED_BEFORE_S = 60 * 3600
 
 
 class Honesty(Enum):

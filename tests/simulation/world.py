@@ -33,6 +33,8 @@ from tests.simulation.phones import CustomerPhone, Thief
 from tests.simulation.template import START_MS, Owner, Template, box_settings, enrol_box
 
 HOUR_S, DAY_S = 3600.0, 86400.0
+RELAYED = 0.04
+"""The share of codes that are shown a second time, by whoever saw them."""
 POOR_LINES = 0.8
 """The share of shops that have network only now and then: what this box is made for."""
 SALES_A_DAY = 130
@@ -241,7 +243,6 @@ class World:
                     box.is_scrapped = True
                     box.end("kill")
                 else:
-                    self.faults["enrolled_again"] += 1
                     box.end("kill")
                     box.is_out_of_order = True
 
@@ -269,7 +270,10 @@ class World:
                 continue
             if self.rng.random() < 0.5 or not phone.phone.grants:
                 await phone.sync(self.cloud, self.rng, self.clock.now_ms())
-            await self._pay(box, phone.show)
+            code = phone.show(self.clock.now_ms())
+            await self._pay(box, code)
+            if isinstance(code, PaymentCode) and self.rng.random() < RELAYED:
+                await self._pay_again(box, code)
 
     async def rob(self, thief: Thief) -> None:
         """A thief goes from shop to shop."""
@@ -279,10 +283,18 @@ class World:
             box = self.rng.choice(self.boxes)
             if box.life is not None and not self.is_healing:
                 self.oracle.stolen_from[device].add(box.known_as)
-                await self._pay(box, thief.show)
+                await self._pay(box, thief.show(self.clock.now_ms()))
 
-    async def _pay(self, box: SimulatedBox, show: Callable[[int], PaymentCode | PhoneRefusal]) -> None:
-        code = show(self.clock.now_ms())
+    async def _pay_again(self, box: SimulatedBox, code: PaymentCode) -> None:
+        """Somebody has photographed the code and holds it up once more, here or in another shop."""
+        self.oracle.relayed.add((code.serial, code.counter))
+        await asyncio.sleep(self.rng.uniform(1, 40))
+        other = self.rng.choice((box, self.rng.choice(self.boxes)))
+        if other.life is not None and not self.is_healing:
+            self.count("code_relayed")
+            await self._pay(other, code)
+
+    async def _pay(self, box: SimulatedBox, code: PaymentCode | PhoneRefusal) -> None:
         if not isinstance(code, PaymentCode):
             self.oracle.shown[code.value] += 1
             return

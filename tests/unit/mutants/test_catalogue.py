@@ -67,7 +67,7 @@ def test_tests_that_catch_a_mutant_exist() -> None:
 
 
 def test_most_are_caught_by_the_simulator() -> None:
-    assert sum(1 for mutant in MUTANTS if mutant.node) * 3 <= len(MUTANTS)
+    assert sum(1 for mutant in MUTANTS if mutant.node) * 5 <= len(MUTANTS) * 2
 
 
 def test_the_documents_table_is_of_this_catalogue_or_not_written_yet() -> None:
