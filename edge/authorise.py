@@ -177,15 +177,18 @@ class Authoriser:
 
     def _decide(
         self, products: Authorisation, code: PaymentCode, around: "_Surroundings", standing: CodeStanding
-    ) -> OutboxEntry | None:
-        """Decide on how things stand and sign what is approved; runs in the outbox's thread, in its transaction."""
+    ) -> Callable[[], OutboxEntry] | None:
+        """Decide on how things stand; what is approved is signed once the card is sure to take it.
+
+        Both run in the outbox's thread, in its transaction.
+        """
         products.reading, products.versions = around.reading, around.versions
         products.chain = standing.state
         products.counters = counters_of(standing)
         case = Case(code, products.sale.amount, around.policy, products.counters, around.situation(standing))
         products.decision = decide(case)
         products.refusal = self._refusal_of(products.decision, code)
-        return self._sign(products, code) if products.refusal is None else None
+        return partial(self._sign, products, code) if products.refusal is None else None
 
     def _refusal_of(self, decision: Decision, code: PaymentCode) -> Refusal | None:
         if isinstance(decision, Declined):

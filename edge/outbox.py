@@ -158,7 +158,7 @@ class Outbox:
         """Decide a sale on how things stand for its code and store the record made of it, in one hop and transaction.
 
         ``decide`` runs in the writer's thread; None from it ends the sale unstored, with None. Before its record is
-        appended it is asked what ``check_writable`` asks. Returns and raises what ``append`` does.
+        signed it is asked what ``check_writable`` asks. Returns and raises what ``append`` does.
         """
         return await self._write(
             partial(self._writer.sell, serial, counter, decide=decide, min_free_bytes=min_free_bytes)

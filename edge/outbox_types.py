@@ -109,8 +109,8 @@ class CodeStanding:
     is_spent: bool
 
 
-Decide = Callable[[CodeStanding], OutboxEntry | None]
-"""Makes of how things stand the record of an approved sale, or None where it is none."""
+Decide = Callable[[CodeStanding], Callable[[], OutboxEntry] | None]
+"""Decides on how things stand: None where no sale is approved, else what signs its record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,11 +136,11 @@ class OutboxWriter:
         """Read how things stand, let ``decide`` answer, and append its record; see ``Outbox.sell``."""
 
         def body() -> AppendOutcome | None:
-            entry = decide(read_standing(self._connection, serial, counter))
-            if entry is None:
+            sign = decide(read_standing(self._connection, serial, counter))
+            if sign is None:
                 return None
             self.check_writable(min_free_bytes)
-            return self._append(entry)
+            return self._append(sign())
 
         return self._write(body)
 

@@ -16,6 +16,7 @@ from demo.servers import Mosquitto
 from sync.backoff import Backoff
 from sync.errors import LinkAwayError, LinkError, LinkFault, LinkSetupError, PublishRefusedError
 from sync.link import EVENTS_MAX, Down, Link, LinkSettings, Received, Up
+from sync.link_connection import UNACKNOWLEDGED_MAX
 from sync.topics import ACKNOWLEDGEMENT, RECORDS, STATUS, subscription, topic
 from tests.integration.link_world import (
     BOX,
@@ -170,7 +171,7 @@ MESSAGE = bytes.fromhex("320700017400010061")
         (CONNACK + SUBACK + bytes.fromhex("e0028e00"), LinkFault.TAKEN_OVER),
         (CONNACK + SUBACK + bytes.fromhex("e0028900"), LinkFault.CLOSED_EARLY),
         (CONNACK + SUBACK + bytes.fromhex("4000"), LinkFault.PROTOCOL_BROKEN),
-        (CONNACK + SUBACK + 201 * MESSAGE, LinkFault.PROTOCOL_BROKEN),
+        (CONNACK + SUBACK + (UNACKNOWLEDGED_MAX + 1) * MESSAGE, LinkFault.PROTOCOL_BROKEN),
         (CONNACK, LinkFault.NO_ANSWER),
         (b"", LinkFault.NO_ANSWER),
     ],
@@ -180,7 +181,7 @@ MESSAGE = bytes.fromhex("320700017400010061")
         "session_taken_over",
         "server_busy",
         "malformed_packet",
-        "more_than_it_may_send",
+        "more_than_anybody_queues",
         "no_word_on_the_subscription",
         "no_word",
     ],

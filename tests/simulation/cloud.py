@@ -211,8 +211,8 @@ class SimulatedCloud:
             of_terminal = select(RECORDS.c.epoch, func.max(RECORDS.c.number)).where(
                 RECORDS.c.terminal_id == terminal_id
             )
-            rows = session.execute(of_terminal.group_by(RECORDS.c.epoch)).tuples().all()
-            return max(rows, default=(0, 0))
+            rows = session.execute(of_terminal.group_by(RECORDS.c.epoch)).all()
+            return max(((epoch, number) for epoch, number in rows), default=(0, 0))
 
         return self.read(newest)
 

@@ -113,7 +113,7 @@ class Oracle:
         return found + [f"the payment {row.payment_id.hex()} was never tried at a display" for row in nowhere]
 
     def _honest_customers_hurt(self, session: Session, rows: Rows, phones: list[CustomerPhone]) -> list[str]:
-        devices = dict(session.execute(select(GRANTS.c.serial, GRANTS.c.device_id)).tuples().all())
+        devices = _devices(session)
         honesty = {phone.customer.device_id: phone.honesty for phone in phones}
         found = []
         for row in rows:
@@ -125,7 +125,7 @@ class Oracle:
         return found
 
     def _thieves_beyond_bound(self, session: Session, rows: Rows) -> list[str]:
-        devices = dict(session.execute(select(GRANTS.c.serial, GRANTS.c.device_id)).tuples().all())
+        devices = _devices(session)
         losses: Counter[str] = Counter()
         for row in rows:
             if row.outcome != Outcome.REPLAYED_CODE:
@@ -139,6 +139,11 @@ class Oracle:
             if loss_minor > bound_minor:
                 found.append(f"device {device} cost {loss_minor}, its bound is {bound_minor}")
         return found
+
+
+def _devices(session: Session) -> dict[Serial, str]:
+    """The phone that each grant was issued for."""
+    return {row.serial: row.device_id for row in session.execute(select(GRANTS.c.serial, GRANTS.c.device_id))}
 
 
 def _books_not_right(session: Session, *, posted: int) -> list[str]:

@@ -91,7 +91,7 @@ class ForgetfulOutbox(Outbox):
     """An outbox that has forgotten what is spent when it is asked beforehand."""
 
     async def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
-        def decide_forgetfully(standing: CodeStanding) -> OutboxEntry | None:
+        def decide_forgetfully(standing: CodeStanding) -> Callable[[], OutboxEntry] | None:
             return decide(replace(standing, is_spent=False))
 
         return await super().sell(serial, counter, decide=decide_forgetfully, min_free_bytes=min_free_bytes)

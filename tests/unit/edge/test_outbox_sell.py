@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -58,7 +58,7 @@ async def test_an_approved_sale_is_stored_in_one_flush(outbox: Outbox, card: Car
     sales = Sales()
     await outbox.append(sales.next())
     entry, flushes_before = sales.next(), card.flushes
-    outcome = await outbox.sell(entry.serial, entry.counter, decide=lambda _: entry, min_free_bytes=1)
+    outcome = await outbox.sell(entry.serial, entry.counter, decide=lambda _: lambda: entry, min_free_bytes=1)
     assert (outcome, card.flushes) == (AppendOutcome.APPENDED, flushes_before + 1)
     assert (await outbox.state()).head_hash == entry.record_hash
 
@@ -72,13 +72,13 @@ async def test_a_sale_that_is_not_approved_writes_nothing(outbox: Outbox, card: 
 async def test_a_sale_that_finds_too_little_room_writes_nothing(outbox: Outbox, card: Card) -> None:
     entry, writes_before = Sales().next(), card.writes
     with pytest.raises(OutboxFullError):
-        await outbox.sell(entry.serial, entry.counter, decide=lambda _: entry, min_free_bytes=2**62)
+        await outbox.sell(entry.serial, entry.counter, decide=lambda _: lambda: entry, min_free_bytes=2**62)
     assert card.writes == writes_before
     assert await outbox.append(entry) is AppendOutcome.APPENDED
 
 
 async def test_a_bug_in_the_decision_ends_the_transaction(outbox: Outbox) -> None:
-    def stumble(_: CodeStanding) -> OutboxEntry | None:
+    def stumble(_: CodeStanding) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -91,20 +91,20 @@ async def test_a_code_is_spent_once_however_the_decision_sees_it(outbox: Outbox)
     first = sales.next(serial=PAYER, counter=7)
     await outbox.append(first)
     second = sales.next(serial=PAYER, counter=7)
-    outcome = await outbox.sell(PAYER, 7, decide=lambda _: second, min_free_bytes=1)
+    outcome = await outbox.sell(PAYER, 7, decide=lambda _: lambda: second, min_free_bytes=1)
     assert (outcome, (await outbox.state()).head_number) == (AppendOutcome.REPLAYED, 1)
 
 
 async def test_nobody_writes_between_the_question_and_the_record(outbox: Outbox, tmp_path: Path) -> None:
     entry, refused = Sales().next(), []
 
-    def decide(_: CodeStanding) -> OutboxEntry | None:
+    def decide(_: CodeStanding) -> Callable[[], OutboxEntry]:
         with closing(sqlite3.connect(tmp_path / "outbox.sqlite3", isolation_level=None, timeout=0)) as tool:
             try:
                 tool.execute("UPDATE state SET quarantine_reason = 'fork'")
             except sqlite3.OperationalError as error:
                 refused.append(str(error))
-        return entry
+        return lambda: entry
 
     assert await outbox.sell(entry.serial, entry.counter, decide=decide, min_free_bytes=1) is AppendOutcome.APPENDED
     assert refused == ["database is locked"]
@@ -124,9 +124,8 @@ async def test_questions_of_others_do_not_wait_for_a_decision(outbox: Outbox) ->
         is_deciding.set()
         await go_on.wait()
 
-    def decide(_: CodeStanding) -> OutboxEntry | None:
+    def decide(_: CodeStanding) -> None:
         asyncio.run_coroutine_threadsafe(until_told(), loop).result()
-        return None
 
     selling = asyncio.create_task(outbox.sell(PAYER, 1, decide=decide, min_free_bytes=1))
     await is_deciding.wait()
