@@ -61,6 +61,8 @@ class Oracle:
     tried: dict[PaymentId, tuple[Serial, int]] = field(default_factory=dict)
     """Every code that was held up to a display, by its payment."""
     doubts: dict[TerminalId, list[Doubt]] = field(default_factory=lambda: defaultdict(list))
+    made_ms: dict[tuple[Serial, int], int] = field(default_factory=dict)
+    """When each code was first held up."""
     relayed: set[tuple[Serial, int]] = field(default_factory=set)
     """Codes that were held up twice: the second time moves no money of the payer's."""
     stolen_from: dict[str, set[TerminalId]] = field(default_factory=lambda: defaultdict(set))

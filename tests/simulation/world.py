@@ -42,6 +42,8 @@ THEFTS_A_DAY = 60
 REST_S_MAX = 6 * HOUR_S
 RESERVES_BACK_MS = 12 * 24 * 3600 * 1000
 AMOUNT_MINOR = (50, 10_00)
+CODE_AGE_MS_MAX = 100_000
+"""A code is good for a minute; half a minute more for what clocks may differ, and ten seconds for the sale itself."""
 TECHNICIAN_S = (HOUR_S / 2, 3 * HOUR_S)
 
 
@@ -288,7 +290,7 @@ class World:
     async def _pay_again(self, box: SimulatedBox, code: PaymentCode) -> None:
         """Somebody has photographed the code and holds it up once more, here or in another shop."""
         self.oracle.relayed.add((code.serial, code.counter))
-        await asyncio.sleep(self.rng.uniform(1, 40))
+        await asyncio.sleep(self.rng.choice((40, 400)) * self.rng.random())
         other = self.rng.choice((box, self.rng.choice(self.boxes)))
         if other.life is not None and not self.is_healing:
             self.count("code_relayed")
@@ -298,6 +300,7 @@ class World:
         if not isinstance(code, PaymentCode):
             self.oracle.shown[code.value] += 1
             return
+        self.oracle.made_ms.setdefault((code.serial, code.counter), self.clock.now_ms())
         sale = await box.sell(self.rng.randint(*AMOUNT_MINOR), code.to_text())
         if sale is not None:
             self.oracle.tried[sale.payment_id] = (code.serial, code.counter)
@@ -310,6 +313,9 @@ class World:
             serial, counter = self.oracle.tried[sale.payment_id]
             seen = Approval(sale.amount.amount_minor, serial, counter, self.clock.now_ms())
             self.oracle.approvals[box.known_as, sale.payment_id] = seen
+            age_ms = seen.at_ms - self.oracle.made_ms[serial, counter]
+            if age_ms > CODE_AGE_MS_MAX and box.hands.system_offset_ms == 0:
+                self.findings.append(f"box {box.number}, whose clock is right, took a code {age_ms // 1000} s old")
 
     async def _watch_the_books(self) -> None:
         """Every journal entry balances, at every look and not only in the end."""
