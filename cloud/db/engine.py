@@ -5,6 +5,8 @@ takes gap locks we do not need. SQLite runs WAL + synchronous FULL (NORMAL loses
 and begins a writing transaction with BEGIN IMMEDIATE, because one that upgrades later fails at once.
 """
 
+import sqlite3
+import time
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -16,6 +18,7 @@ READS_ONLY = "tillbox_reads_only"
 
 _SQLITE_PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 _SQLITE_BUSY_S = 5.0
+_SQLITE_PAUSE_S = 0.01
 _MYSQL_SESSION = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', "
     "innodb_lock_wait_timeout = 10, time_zone = '+00:00'"
@@ -58,10 +61,10 @@ def _make_sqlite_engine(url: URL, *, pool_size: int) -> Engine:
     engine = create_engine(url, pool_size=pool_size, connect_args={"timeout": _SQLITE_BUSY_S})
 
     @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: Any) -> None:
+    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None  # The driver begins nothing by itself; the listener below does.
         for pragma, wanted in _SQLITE_PRAGMAS.items():
-            connection.execute(f"PRAGMA {pragma} = {wanted}")
+            _set_pragma(connection, pragma, wanted)
             held = connection.execute(f"PRAGMA {pragma}").fetchone()[0]
             if held != wanted:
                 raise DatabaseNotDurableError(f"SQLite keeps {pragma} = {held}, not {wanted}")
@@ -72,3 +75,17 @@ def _make_sqlite_engine(url: URL, *, pool_size: int) -> Engine:
         connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _set_pragma(connection: sqlite3.Connection, pragma: str, wanted: object) -> None:
+    # Two processes that open a new file at once both turn it to WAL: SQLite then answers the second one "busy" without
+    # waiting for its timeout, since both hold the read lock that the other would have to give up (sqlite.org/wal.html).
+    give_up_at = time.monotonic() + _SQLITE_BUSY_S
+    while True:
+        try:
+            connection.execute(f"PRAGMA {pragma} = {wanted}")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                raise
+        time.sleep(_SQLITE_PAUSE_S)

@@ -78,6 +78,20 @@ def test_an_embedded_database_is_durable_and_keeps_its_references(tables: Engine
     assert pragma(tables, "foreign_keys") == 1
 
 
+def test_a_new_file_that_another_process_is_just_setting_up_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "new.sqlite3"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as first:
+        first.execute("CREATE TABLE made (id)")
+        first.execute("BEGIN IMMEDIATE")  # Turning to WAL now meets "busy" at once, whatever the timeout.
+        second = make_engine(f"sqlite:///{path}")
+        finished = threading.Timer(0.3, first.execute, ["COMMIT"])
+        finished.start()
+        with second.connect() as connection:
+            assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        second.dispose()
+        finished.join()
+
+
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "postgresql://host/name"])
 def test_a_database_that_keeps_no_ledger_is_refused(url: str) -> None:
     with pytest.raises(DatabaseNotSupportedError):
