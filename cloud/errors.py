@@ -63,6 +63,10 @@ class EntryError(CloudError):
         super().__init__(text)
         self.code = code
 
+    def __reduce__(self) -> tuple[type["EntryError"], tuple[str, str]]:
+        # It comes back from a posting process, and an exception is sent by its arguments, which here are the text only.
+        return type(self), (self.code, str(self))
+
 
 class LedgerInvariantError(CloudError):
     """Rows under lock did not hold what they must: the transaction is given up and a person has to look."""

@@ -6,7 +6,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -72,17 +72,14 @@ class Cloud:
 
         ``work`` may run several times and does nothing twice; raises what it raises, and what the database refuses.
         """
-        pause_s = FIRST_PAUSE_S
-        while True:
-            try:
-                # Looking up nothing lets a commit of unknown outcome run again.
-                return await asyncio.to_thread(
-                    run_transaction, self.engine, work, lookup=lambda _session: None, retry=self.retry
-                )
-            except DatabaseError as error:
-                _log.warning("database_waited_for code=%s pause_s=%.1f", error.code, pause_s)
-                await asyncio.sleep(pause_s * (1 + random.random()) / 2)  # noqa: S311 - jitter, no secret.
-                pause_s = min(PAUSE_S_MAX, pause_s * 2)
+        return await outlast_database(lambda: asyncio.to_thread(self.run_once, work))
+
+    def run_once(self, work: Callable[[Session], T]) -> T:
+        """Run a transaction here and now, with bounded retries; raises ``DatabaseError``, too.
+
+        ``work`` does nothing twice: looking up nothing lets a commit of unknown outcome run again.
+        """
+        return run_transaction(self.engine, work, lookup=lambda _session: None, retry=self.retry)
 
     def judge(self) -> Judge:
         """Return what sales are judged by: the policy's ceilings, and the grant keys with which codes are verified."""
@@ -109,6 +106,18 @@ class Cloud:
             currency=terms.currency,
         )
         return GRANT.sign(key, grant).encode()
+
+
+async def outlast_database(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Attempt a transaction as long as the database is away or contended; raises whatever else it raises."""
+    pause_s = FIRST_PAUSE_S
+    while True:
+        try:
+            return await attempt()
+        except DatabaseError as error:
+            _log.warning("database_waited_for code=%s pause_s=%.1f", error.code, pause_s)
+            await asyncio.sleep(pause_s * (1 + random.random()) / 2)  # noqa: S311 - jitter, no secret.
+            pause_s = min(PAUSE_S_MAX, pause_s * 2)
 
 
 def build_cloud(settings: CloudSettings, clock: Clock | None = None) -> Cloud:

@@ -44,6 +44,8 @@ class CloudSettings(BaseSettings):
     """The name on this worker's link certificate; each worker has its own."""
     worker_group: str = Field(default="ingest", pattern=r"^[a-z0-9-]{1,32}$")
     """The shared subscription whose workers divide the terminals' messages among them."""
+    worker_processes: int = Field(default=2, ge=0, le=64)
+    """Processes in which a worker checks and posts; 0: its own, as always with the embedded database."""
     broker_host: str | None = None
     """Where boxes find the broker; empty: ``mqtt_host``."""
     broker_port: int | None = Field(default=None, ge=1, le=65535)

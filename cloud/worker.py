@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sqlalchemy.exc import DBAPIError
@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from cloud.errors import CloudError
 from cloud.foundation import Cloud
-from cloud.ingest.service import Incoming, Reply, note_not_posted, single_records, take_batches, take_hello
+from cloud.ingest.service import Incoming, Reply, note_not_posted, single_records, take_hello
+from cloud.posting_process import OwnProcess, Posting, open_postings
 from cloud.settings import CloudSettings
 from cloud.upkeep import DEFAULT_PACE, Pace, Upkeep
 from sync.acknowledgement import ACKNOWLEDGEMENT, Acknowledgement
@@ -31,8 +32,11 @@ from sync.topics import HELLO, RECORDS, Topic, parse_topic, shared_subscription,
 _log = logging.getLogger(__name__)
 
 BATCH_MESSAGES_MAX = 64
-BATCH_SIZE_MAX = 1_000_000
-"""Messages in one transaction, and after how many bytes of them it is full: some 2 500 records bound its length."""
+BATCH_SIZE_MAX = 250_000
+"""Messages in one transaction, and after how many bytes of them it is full: some 500 records bound its length.
+
+Longer ones gain nothing by a rarer commit, and keep the locks of the merchants' accounts from the others.
+"""
 ANSWERING_MAX = 2
 """Micro-batches whose answers may be on their way while the next one is committed."""
 LINGER_S = 0.01
@@ -69,8 +73,8 @@ class LinkTransport:
 
 async def run_worker(cloud: Cloud) -> None:
     """Connect to the broker and work until cancelled; raises ``LinkSetupError`` where the certificates are missing."""
-    async with Link(link_settings(cloud.settings)) as link:
-        await Worker(cloud, LinkTransport(link)).run()
+    async with open_postings(cloud) as postings, Link(link_settings(cloud.settings)) as link:
+        await Worker(cloud, LinkTransport(link), postings=postings).run()
 
 
 def link_settings(settings: CloudSettings) -> LinkSettings:
@@ -97,42 +101,65 @@ class _Sorted:
     batches: list[Incoming]
 
 
-class Worker:
-    """One worker process's loops; ``run`` never ends by itself."""
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """Messages of some of the terminals, in the order of their arrival, and who commits them."""
 
-    def __init__(self, cloud: Cloud, transport: Transport, *, pace: Pace = DEFAULT_PACE) -> None:
+    posting: Posting
+    queue: "asyncio.Queue[Received]" = field(default_factory=lambda: asyncio.Queue(BATCH_MESSAGES_MAX))
+
+
+class Worker:
+    """One worker process's loops; ``run`` never ends by itself.
+
+    ``postings`` commit in lanes side by side, each the batches of its own terminals; by default one, in this process.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        transport: Transport,
+        *,
+        pace: Pace = DEFAULT_PACE,
+        postings: Sequence[Posting] | None = None,
+    ) -> None:
         self._cloud = cloud
         self._transport = transport
         self._upkeep = Upkeep(cloud, self._send, pace=pace)
+        self._lanes = [_Lane(posting) for posting in postings or [OwnProcess(cloud)]]
 
     async def run(self) -> None:
         """Ingest and keep up until cancelled; a bug in either ends both."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._ingest())
+            tasks.create_task(self._deal())
+            for lane in self._lanes:
+                tasks.create_task(self._ingest(lane))
             tasks.create_task(self._upkeep.run())
 
-    async def _ingest(self) -> None:
-        queue: asyncio.Queue[Received] = asyncio.Queue(BATCH_MESSAGES_MAX)
+    async def _deal(self) -> None:
+        """Put each message into its terminal's lane, so that what one terminal sends stays in order."""
+        async for received in self._transport.messages():
+            parsed = parse_topic(received.topic)
+            number = 0 if parsed is None else parsed[1][-1] % len(self._lanes)
+            await self._lanes[number].queue.put(received)
 
-        async def fill() -> None:
-            async for received in self._transport.messages():
-                await queue.put(received)
-
+    async def _ingest(self, lane: "_Lane") -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(fill())
             answering: deque[asyncio.Task[None]] = deque()
             while True:
                 # Answers wait for the broker, and the next records need not wait for them.
-                answering.append(await self._take(await _gather(queue), tasks))
+                answering.append(await self._take(await _gather(lane.queue), lane.posting, tasks))
                 if len(answering) > ANSWERING_MAX:
                     await answering.popleft()
 
-    async def _take(self, received: Sequence[Received], tasks: asyncio.TaskGroup) -> "asyncio.Task[None]":
+    async def _take(
+        self, received: Sequence[Received], posting: Posting, tasks: asyncio.TaskGroup
+    ) -> "asyncio.Task[None]":
         """Commit a micro-batch, and begin to answer it; whoever waits for the task knows that it is off the broker."""
         wanted = _sort(received)
         # Greetings first: the answer sets the box's clock, by which what follows is judged, and it must not be old.
         welcoming = tasks.create_task(self._welcome(await self._greet(wanted.hellos)))
-        replies = await self._commit(wanted.batches)
+        replies = await self._commit(wanted.batches, posting)
         return tasks.create_task(self._finish(received, replies, welcoming))
 
     async def _finish(
@@ -171,7 +198,7 @@ class Worker:
                 _log.warning("hello_refused terminal=%s refusal=%s", hello.terminal_id.hex(), reply)
         return [reply for reply in replies if not isinstance(reply, Refusal)]
 
-    async def _commit(self, batches: Sequence[Incoming]) -> list[Reply]:
+    async def _commit(self, batches: Sequence[Incoming], posting: Posting) -> list[Reply]:
         """Commit all batches together; what breaks the work is parted until one record is left, and that is named.
 
         The record is not acknowledged, so its box keeps it and gives it up as lost in the end; those around it are
@@ -179,18 +206,14 @@ class Worker:
         """
         if not batches:
             return []
-
-        def work(session: Session) -> list[Reply]:
-            return take_batches(session, batches, judge=self._cloud.judge(), now_ms=self._cloud.clock.now_ms())
-
         try:
-            return await self._cloud.run(work)
+            return await posting.take(batches)
         except (CloudError, DBAPIError) as error:
             parts = batches if len(batches) > 1 else single_records(batches[0])
             if len(parts) == 1:
                 await self._name_not_posted(parts[0], error)
                 return []
-        replies = [reply for part in parts for reply in await self._commit([part])]
+        replies = [reply for part in parts for reply in await self._commit([part], posting)]
         return list({(reply.terminal_id, reply.epoch, reply.nonce): reply for reply in replies}.values())
 
     async def _name_not_posted(self, batch: Incoming, error: CloudError | DBAPIError) -> None:

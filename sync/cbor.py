@@ -14,6 +14,7 @@ Value = int | bytes | Sequence["Value"]
 DEPTH_MAX = 4
 _UINT64_MAX = 2**64 - 1
 _UINT, _NINT, _BYTES, _ARRAY = 0, 1, 2, 4
+_KNOWN = (_UINT, _NINT, _BYTES, _ARRAY)
 
 
 def encode(value: Value) -> bytes:
@@ -55,37 +56,35 @@ def _head(major: int, argument: int) -> bytes:
     raise ValueError("integer outside 64 bits")
 
 
-def _read_head(data: bytes, at: int) -> tuple[int, int, int]:
+def _decode_at(data: bytes, at: int, depth: int) -> tuple[Value, int]:
+    # One function for head and value: a record has fifty values, and calls are what decoding them costs.
     if at >= len(data):
         raise _MalformedError(Refusal.TRUNCATED)
-    major, code = data[at] >> 5, data[at] & 31
-    if major not in (_UINT, _NINT, _BYTES, _ARRAY) or code > 27:
+    argument = data[at]
+    at += 1
+    if argument < 24:
+        return argument, at
+    major, argument = argument >> 5, argument & 31
+    if major not in _KNOWN or argument > 27:
         raise _MalformedError(Refusal.FORBIDDEN_CBOR)
-    if code < 24:
-        return major, code, at + 1
-    size = 1 << (code - 24)
-    end = at + 1 + size
-    if end > len(data):
-        raise _MalformedError(Refusal.TRUNCATED)
-    argument = int.from_bytes(data[at + 1 : end], "big")
-    if argument < (24 if size == 1 else 1 << (4 * size)):
-        raise _MalformedError(Refusal.NON_CANONICAL)
-    return major, argument, end
-
-
-def _decode_at(data: bytes, at: int, depth: int) -> tuple[Value, int]:
-    if at < len(data) and data[at] < 24:
-        # The quick way for an integer that is its own head.
-        return data[at], at + 1
-    major, argument, at = _read_head(data, at)
+    if argument >= 24:
+        size = 1 << (argument - 24)
+        end = at + size
+        if end > len(data):
+            raise _MalformedError(Refusal.TRUNCATED)
+        argument = data[at] if size == 1 else int.from_bytes(data[at:end], "big")
+        at = end
+        if argument < (24 if size == 1 else 1 << (4 * size)):
+            raise _MalformedError(Refusal.NON_CANONICAL)
     if major == _UINT:
         return argument, at
     if major == _NINT:
         return -1 - argument, at
-    if argument > len(data) - at:
+    end = at + argument
+    if end > len(data):
         raise _MalformedError(Refusal.TRUNCATED)
     if major == _BYTES:
-        return data[at : at + argument], at + argument
+        return data[at:end], end
     if depth == 0:
         raise _MalformedError(Refusal.FORBIDDEN_CBOR)
     items: list[Value] = []

@@ -5,13 +5,15 @@ process migrate at a time, the second finds nothing left to do.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, text
 
 from cloud.db.engine import make_engine
 from cloud.errors import DatabaseBusyError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 _LOCK_WAIT_S = 60
@@ -19,6 +21,9 @@ _LOCK_WAIT_S = 60
 
 def upgrade(url: str, *, revision: str = "head") -> None:
     """Apply every migration up to ``revision`` that is not applied yet."""
+    # Half a second to import, and most processes never migrate.
+    from alembic import command
+
     engine = make_engine(url, pool_size=1)
     try:
         with engine.begin() as connection:
@@ -28,7 +33,9 @@ def upgrade(url: str, *, revision: str = "head") -> None:
         engine.dispose()
 
 
-def _config(connection: Connection) -> Config:
+def _config(connection: Connection) -> "Config":
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -14,6 +14,8 @@ from sync.topics import ROOT, TOPICS, Direction, subscription
 
 PACKET_SIZE_MAX = 262_144
 """Bytes; the largest message is a trust snapshot of 200 072, a batch of records has 127 564."""
+SAVED_EVERY_S = 30
+"""How often the broker writes what it holds."""
 
 _WORKER_SHAPE = re.compile(r"cloud-[a-z0-9-]{1,48}")
 
@@ -55,11 +57,12 @@ def render_configuration(files: BrokerFiles, *, bind: str, port: int, run_as: st
         "use_identity_as_username true",
         f"acl_file {_one_line(files.access_list)}",
         "",
-        "# An acknowledged message must outlive a crash: the default writes every 30 minutes only.",
+        "# What is retained outlives a crash. Records need not: terminals resend them until the cloud has answered. To",
+        "# save at each change would write the whole queue once for each message of a fleet that comes back.",
         "persistence true",
         f"persistence_location {_one_line(files.data).rstrip('/')}/",
-        "autosave_interval 1",
-        "autosave_on_changes true",
+        f"autosave_interval {SAVED_EVERY_S}",
+        "autosave_on_changes false",
         "# A worker's queue is kept for it this long; terminals resend from their outbox anyway.",
         "persistent_client_expiration 7d",
         "",
