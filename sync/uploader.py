@@ -23,6 +23,7 @@ from sync.upload import (
     LoadRecords,
     LostAppended,
     OutboxRecord,
+    Quarantine,
     RecordsAppended,
     RecordsLoaded,
     ReportContact,
@@ -379,12 +380,14 @@ class _Turn:
         if isinstance(sent, IgnoredReason):
             self.effects.append(ReportIgnored(sent))
             return None
-        self.effects.append(ReportContact(ack.cloud_time_ms, sent.sent_at_ms))
         return sent
 
     def _believe(self, chain: OwnChain, event: AcknowledgementReceived, sent: Sent) -> Belief:
         belief = believe(chain, event, sent_last=sent.last)
-        self.effects.extend(belief.effects)
+        contact = ReportContact(event.acknowledgement.cloud_time_ms, sent.sent_at_ms)
+        # A power cut between the two must not leave a box that may sell on and does not know why it must not.
+        stops = [effect for effect in belief.effects if isinstance(effect, Quarantine)]
+        self.effects += [*stops, contact, *(effect for effect in belief.effects if effect not in stops)]
         return belief
 
     def _ignore(self, state: State, reason: IgnoredReason) -> State:

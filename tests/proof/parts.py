@@ -12,7 +12,7 @@ from tests.mutants.hunt import SIMULATOR
 from tests.proof.chunks import Chunk, Part, Result
 from tests.proof.figures import APPROVALS_MIN, FAULTS_MIN, KIND_MIN, SEEDS_MIN, Figures, figures_of
 
-SEEDS_PER_CHUNK = 10
+SEEDS_PER_CHUNK = 25
 SEEDS_MAX = 100_000
 FAILED_CHUNKS_MAX = 4
 """Failing worlds this often are not chance any more; the rest can wait until they are understood."""
