@@ -6,7 +6,7 @@ that dies at any point leaves the broker or the box with something to send again
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -103,16 +103,25 @@ class _Sorted:
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
-    """Messages of some of the terminals, in the order of their arrival, and who commits them."""
+    """Messages in the order of their arrival, and who commits them; ``open`` counts those of each terminal in it."""
 
     posting: Posting
     queue: "asyncio.Queue[Received]" = field(default_factory=lambda: asyncio.Queue(BATCH_MESSAGES_MAX))
+    open: Counter[TerminalId | None] = field(default_factory=Counter)
+
+    def close(self, received: Sequence[Received]) -> None:
+        """Count no longer what is committed; the terminal's next message may go into another lane."""
+        for sender in map(_sender, received):
+            self.open[sender] -= 1
+            if not self.open[sender]:
+                del self.open[sender]
 
 
 class Worker:
     """One worker process's loops; ``run`` never ends by itself.
 
-    ``postings`` commit in lanes side by side, each the batches of its own terminals; by default one, in this process.
+    ``postings`` commit side by side, each in its lane of messages; by default one, in this process. What one terminal
+    sends is never in two lanes at once.
     """
 
     def __init__(
@@ -137,18 +146,22 @@ class Worker:
             tasks.create_task(self._upkeep.run())
 
     async def _deal(self) -> None:
-        """Put each message into its terminal's lane, so that what one terminal sends stays in order."""
+        """Put each message behind those of its terminal, so that they stay in order, or into the emptiest lane."""
         async for received in self._transport.messages():
-            parsed = parse_topic(received.topic)
-            number = 0 if parsed is None else parsed[1][-1] % len(self._lanes)
-            await self._lanes[number].queue.put(received)
+            sender = _sender(received)
+            holding = [lane for lane in self._lanes if sender in lane.open]
+            lane = holding[0] if holding else min(self._lanes, key=lambda lane: lane.open.total())
+            lane.open[sender] += 1
+            await lane.queue.put(received)
 
-    async def _ingest(self, lane: "_Lane") -> None:
+    async def _ingest(self, lane: _Lane) -> None:
         async with asyncio.TaskGroup() as tasks:
             answering: deque[asyncio.Task[None]] = deque()
             while True:
                 # Answers wait for the broker, and the next records need not wait for them.
-                answering.append(await self._take(await _gather(lane.queue), lane.posting, tasks))
+                received = await _gather(lane.queue)
+                answering.append(await self._take(received, lane.posting, tasks))
+                lane.close(received)
                 if len(answering) > ANSWERING_MAX:
                     await answering.popleft()
 
@@ -264,6 +277,11 @@ async def _gather(queue: "asyncio.Queue[Received]") -> list[Received]:
     except TimeoutError:
         pass
     return gathered
+
+
+def _sender(message: Received) -> TerminalId | None:
+    parsed = parse_topic(message.topic)
+    return None if parsed is None else parsed[1]
 
 
 def _sort(received: Sequence[Received]) -> _Sorted:

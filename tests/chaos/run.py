@@ -93,7 +93,8 @@ class Run:
         finally:
             unwilling = await self._world.close(keep=keep)
         self._note(f"{name} did not end when asked and was killed" for name in unwilling)
-        self._note(f"process {pid} was left over" for pid in self._world.left_over())
+        left_over = await self._world.left_over()
+        self._note(f"process {pid} was left over" for pid in left_over)
         self.report.took_s = time.monotonic() - began_s
         return self.report
 

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,6 +44,7 @@ CODE_LIMIT_MINOR = 50
 """Ceiling of a one-way code here: small, so that one reserve covers many codes that are still on their way."""
 CURRENCY = "EUR"
 STOP_TIMEOUT_S = 20.0
+LEFT_OVER_S = 10.0
 
 
 @dataclass(slots=True)
@@ -163,10 +165,18 @@ class World:
             await in_thread(partial(self._take_away, self._database_folder, keep=keep))
         return unwilling
 
-    def left_over(self) -> list[int]:
-        """Return processes that outlived theirs: each was begun in a session of its own, which its children share."""
+    async def left_over(self) -> list[int]:
+        """Return processes that outlived theirs: each was begun in a session of its own, which its children share.
+
+        A worker's children end by noticing that it is gone, and get a moment for it.
+        """
         sessions = {pid for unit in self.units.values() for pid in unit.pids}
-        return [pid for pid, session in _sessions() if session in sessions]
+        give_up_at = time.monotonic() + LEFT_OVER_S
+        while left := [pid for pid, session in _sessions() if session in sessions]:
+            if time.monotonic() > give_up_at:
+                return left
+            await asyncio.sleep(0.1)
+        return []
 
     def _take_away(self, database: Path, *, keep: bool) -> None:
         if keep:
@@ -223,8 +233,9 @@ class World:
         await self._start(SERVE, serve)
 
     async def _start_workers(self) -> None:
-        for name in WORKERS:
-            environment = self._cloud_environment(name)
+        # One posts by itself, the other in processes of its own, as an owner may set it.
+        for name, processes in zip(WORKERS, ("0", "2"), strict=True):
+            environment = self._cloud_environment(name) | {"TILLBOX_WORKER_PROCESSES": processes}
             worker = WorkerProcess(name, folder=self.logs, arguments=["cloud", "worker"], environment=environment)
             await self._start(name, worker)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from cloud.fleet import service as fleet_service
 from cloud.fleet.publishing import PublishingError
 from cloud.foundation import Cloud
 from cloud.ingest.outcomes import Outcome
+from cloud.ingest.service import Incoming, Reply
 from cloud.ingest.tables import EXCEPTIONS, PAYMENTS
 from cloud.ledger.entries import AccountKind
 from cloud.upkeep import Upkeep
@@ -93,14 +94,26 @@ class FakeTransport:
 @asynccontextmanager
 async def working(cloud: Cloud) -> AsyncIterator[FakeTransport]:
     transport = FakeTransport()
-    running = asyncio.create_task(Worker(cloud, transport).run())
-    try:
+    async with running(Worker(cloud, transport)):
         yield transport
-        if running.done():
-            await running
+
+
+@asynccontextmanager
+async def running(worker: Worker) -> AsyncIterator[None]:
+    task = asyncio.create_task(worker.run())
+    try:
+        yield
+        if task.done():
+            await task
     finally:
-        running.cancel()
-        await asyncio.wait((running,))
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not is_so():  # noqa: ASYNC110 - nothing tells when a worker has given something on.
+            await asyncio.sleep(0.01)
 
 
 def batch(*records: SignedRecord) -> bytes:
@@ -149,6 +162,37 @@ async def test_a_deny_list_that_is_too_long_does_not_stop_ingest(world: CloudWor
         await transport.give(box, HELLO, box.hello())
         await transport.give(box, RECORDS, batch(sale))
         assert [answer.number for answer in transport.acknowledgements(box)] == [0, 1]
+
+
+class HeldPosting:
+    """Commits nothing and notes whose messages it was given, each lot only when it is let go on."""
+
+    def __init__(self) -> None:
+        self.given: list[TerminalId] = []
+        self.go_on = asyncio.Semaphore(0)
+
+    async def take(self, batches: Sequence[Incoming]) -> list[Reply]:
+        self.given += [message.terminal_id for message in batches]
+        await self.go_on.acquire()
+        return []
+
+
+async def test_what_one_terminal_sends_is_never_in_two_lanes_and_others_are_spread_over_them(world: CloudWorld) -> None:
+    first, second, third = (world.box() for _ in range(3))
+    left, right, transport = HeldPosting(), HeldPosting(), FakeTransport()
+    async with running(Worker(world.cloud, transport, postings=[left, right])), asyncio.TaskGroup() as tasks:
+        for box in (first, second):
+            tasks.create_task(transport.give(box, RECORDS, batch(box.sale(world.phone().code(), 1_00))))
+        await until(lambda: (left.given, right.given) == ([first.terminal_id], [second.terminal_id]))
+        for box in (first, first, third):
+            tasks.create_task(transport.give(box, RECORDS, batch(box.sale(world.phone().code(), 1_00))))
+        for posting in (left, right):
+            posting.go_on.release()
+        await until(lambda: len(left.given + right.given) == 5)
+        assert left.given == [first.terminal_id] * 3, "the fuller lane, but what came before is still under way there"
+        assert right.given == [second.terminal_id, third.terminal_id]
+        for posting in (left, right):
+            posting.go_on.release()
 
 
 class Post:

@@ -19,11 +19,24 @@ BOOKS = (
                 "        Posting(platform(AccountKind.OFFLINE_LOSS, currency), -split.uncovered),\n",
             ),
         ),
+        seeds_max=80,
     ),
     Mutant(
         "cent_lost_in_commission",
-        "Net and commission are rounded each by itself.",
+        "Net and commission are rounded each by itself, and the cent between them is left in clearing.",
         (
+            Edit(
+                _ENTRIES,
+                "            Posting(platform(AccountKind.FEE_INCOME, currency), commission),\n",
+                "            Posting(platform(AccountKind.FEE_INCOME, currency), commission),\n"
+                "            Posting(platform(AccountKind.FUNDING_CLEARING, currency), covered - commission - net),\n",
+            ),
+            Edit(
+                "cloud/ingest/posting.py",
+                "        entries.platform(AccountKind.FEE_INCOME, currency),\n",
+                "        entries.platform(AccountKind.FEE_INCOME, currency),\n"
+                "        entries.platform(AccountKind.FUNDING_CLEARING, currency),\n",
+            ),
             Edit(
                 _ENTRIES,
                 "    commission, net = covered.split_rate(rate_ppm=sale.commission_ppm)\n",

@@ -20,7 +20,7 @@ ENGINE = (
                 "            return True\n",
             ),
         ),
-        seeds_max=200,
+        seeds_max=80,
     ),
     Mutant(
         "rollback_accepted",
@@ -43,6 +43,7 @@ ENGINE = (
                 "    return None\n",
             ),
         ),
+        seeds_max=80,
     ),
     Mutant(
         "nonce_not_compared",
@@ -55,7 +56,6 @@ ENGINE = (
                 "    return next(iter(outstanding), IgnoredReason.UNKNOWN_NONCE)\n",
             ),
         ),
-        seeds_max=200,
     ),
     Mutant(
         "lost_closes_too_much",

@@ -29,7 +29,7 @@ class Mutant:
     name: str
     wrong: str
     edits: tuple[Edit, ...]
-    seeds_max: int = 100
+    seeds_max: int = 40
     node: str = ""
     why_node: str = ""
 

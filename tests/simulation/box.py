@@ -7,13 +7,13 @@ order; what happens after the moment of death is seen by nobody.
 import asyncio
 import random
 import shutil
+from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge.authorise import SELECTION_DRAWS, Authoriser
-from edge.box_clock import Hands
 from edge.downlink import Downlink
 from edge.errors import EdgeError, NotProvisionedError, OutboxCorruptError, OutboxUnsafeError
 from edge.main import Box, open_box
@@ -24,72 +24,22 @@ from edge.terminal import BusyError, Terminal
 from edge.uplink import Uplink
 from sync.ids import TerminalId
 from sync.money import Money
+from sync.topics import ACKNOWLEDGEMENT
 from sync.upload import UploaderSettings
 from tests.simulation.broker import Broker, Cable, Line
 from tests.simulation.card import Card, Cards, How
 from tests.simulation.card_files import WATCHED_NAMES, flip_bit, lay_out
+from tests.simulation.hands import HandsOfBox, HeldUpCode, SilentSignals
 from tests.simulation.template import CURRENCY, Owner, box_settings
 
 BOOT_S = (5.0, 60.0)
-BOOT_CLOCK_MS = 20_000
 KEEP_RECORDS = 20
+ANSWERS_KEPT = 64
 PRUNE_EVERY_S = 1800.0
 NEEDS_TECHNICIAN = (OutboxCorruptError, OutboxUnsafeError, NotProvisionedError)
 UPLOADER = UploaderSettings(contact_every_ms=1_800_000)
 
 Show = Callable[["SimulatedBox", Sale, Result], None]
-
-
-@dataclass
-class HandsOfBox:
-    """The machine's clocks; the system clock may be wrong, the boot clock starts anew with each power-up."""
-
-    true_ms: Callable[[], int]
-    has_rtc: bool
-    system_offset_ms: int = 0
-    booted_ms: int = 0
-    boot_number: int = 0
-
-    def boot(self) -> None:
-        self.booted_ms = self.true_ms() - BOOT_CLOCK_MS
-        self.boot_number += 1
-
-    def hands(self) -> Hands:
-        return Hands(
-            lambda: self.true_ms() + self.system_offset_ms,
-            lambda: self.true_ms() - self.booted_ms,
-            f"boot-{self.boot_number}",
-            self.has_rtc,
-        )
-
-
-class SilentSignals:
-    """Sound and light are for people; the display is looked at instead."""
-
-    def announce(self, result: Result) -> None:
-        """Nothing to hear."""
-
-
-class HeldUpCode:
-    """The camera: sees whatever text is held up to it, a moment after the terminal begins to look."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-        self._texts: asyncio.Queue[str] = asyncio.Queue()
-
-    def hold_up(self, text: str) -> None:
-        """Hold up a code for the sale that has just begun."""
-        self.put_away()
-        self._texts.put_nowait(text)
-
-    def put_away(self) -> None:
-        """The phone is gone."""
-        while not self._texts.empty():
-            self._texts.get_nowait()
-
-    async def next_text(self) -> str:
-        await asyncio.sleep(self._rng.uniform(0.3, 2.0))
-        return await self._texts.get()
 
 
 @dataclass(eq=False)
@@ -144,6 +94,16 @@ class SimulatedBox:
         self.is_scrapped = False
         self.opened_with: OutboxState | None = None
         """What the outbox held when the newest card was opened first."""
+        self.stopped_since_ms: int | None = None
+        """Since when its own screen says that it approves nothing any more; None after each start."""
+        self.enrolled_ms = 0
+        """When it was enrolled last, by the cloud's clock."""
+        self.heard_count = 0
+        """How much has come to it over its line, ever."""
+        self.answers: deque[tuple[str, bytes]] = deque(maxlen=ANSWERS_KEPT)
+        """The cloud's answers to this card, as somebody who listens on the line has written them down."""
+        self.old_answer: tuple[str, bytes] | None = None
+        """With this one somebody answers whatever the box sends, and holds back what really comes."""
 
     @property
     def folder(self) -> Path:
@@ -247,7 +207,7 @@ class SimulatedBox:
             clock=box.clock,
             authoriser=authoriser,
             signing_key=box.signing_key,
-            publisher=_Publisher(self._broker, line),
+            publisher=_Publisher(self._broker, line, self),
             random_bytes=self._rng.randbytes,
             on_change=lambda: None,
             settings=UPLOADER,
@@ -260,10 +220,19 @@ class SimulatedBox:
             random_bytes=self._rng.randbytes,
             on_change=lambda state: self._changed(life, state),
         )
-        line.take = Downlink(trust=box.trust, uplink=uplink).take
+        downlink = Downlink(trust=box.trust, uplink=uplink)
+        line.take = lambda topic, payload: self._hear(downlink, topic, payload)
         line.came_up, line.went_down = uplink.link_came_up, uplink.link_went_down
         life = Life(box, card, line, terminal, uplink, camera)
         return life
+
+    async def _hear(self, downlink: Downlink, topic: str, payload: bytes) -> None:
+        if self.old_answer not in (None, (topic, payload)):
+            return
+        self.heard_count += 1
+        if topic.endswith(f"/{ACKNOWLEDGEMENT.name}"):
+            self.answers.append((topic, payload))
+        await downlink.take(topic, payload)
 
     def _changed(self, life: Life, state: State) -> None:
         if life is not self.life or life.card.is_dead:
@@ -334,6 +303,7 @@ class SimulatedBox:
     def put_in_new(self, folder: Path) -> None:
         """Put a card in that was enrolled anew."""
         self.is_out_of_order = False
+        self.answers.clear()
         self._replace(folder, Card(folder))
 
     def fresh_folder(self) -> Path:
@@ -353,6 +323,7 @@ class SimulatedBox:
             self._cards.take_out(self._card)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder, self._card = folder, self._cards.insert(card)
+        self.stopped_since_ms = None
 
     # --- Sales ---
 
@@ -378,12 +349,23 @@ class SimulatedBox:
 
 
 class _Publisher:
-    def __init__(self, broker: Broker, line: Line) -> None:
+    def __init__(self, broker: Broker, line: Line, box: SimulatedBox) -> None:
         self._broker = broker
         self._line = line
+        self._box = box
+        self._playing: set[asyncio.Task[None]] = set()
 
     async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
         await self._broker.publish_up(self._line, topic, payload)
+        if self._box.old_answer is not None:
+            playing = asyncio.create_task(self._play(*self._box.old_answer))
+            self._playing.add(playing)
+            playing.add_done_callback(self._playing.discard)
+
+    async def _play(self, topic: str, payload: bytes) -> None:
+        """Give the box an old answer before the cloud can give the right one."""
+        if self._line.is_connected:
+            await self._line.take(topic, payload)
 
 
 def _write_all(files: dict[str, bytes], folder: Path) -> None:

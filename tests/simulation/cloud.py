@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, event, func, select
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -26,6 +26,7 @@ from sync.clock import Clock
 from sync.ids import TerminalId
 from sync.topics import ACKNOWLEDGEMENT
 from tests.simulation.broker import Broker, WorkerSeat
+from tests.simulation.engines import KeptEngine, engine_of
 from tests.simulation.template import cloud_settings
 
 T = TypeVar("T")
@@ -74,7 +75,16 @@ class Fate:
 class SimulatedWorker:
     """One worker process: dies, and is started again a little later."""
 
-    def __init__(self, cloud: Cloud, broker: Broker, rng: random.Random, *, count: Count, database: "Database") -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        broker: Broker,
+        rng: random.Random,
+        *,
+        count: Count,
+        database: "Database",
+        engine: KeptEngine,
+    ) -> None:
         self.cloud = cloud
         self._broker = broker
         self._rng = rng
@@ -82,9 +92,9 @@ class SimulatedWorker:
         self._database = database
         self.fate = Fate()
         self.is_restart_wanted = asyncio.Event()
-        event.listen(cloud.engine, "begin", self._at_begin)
-        event.listen(cloud.engine, "before_cursor_execute", self._at_statement)
-        event.listen(cloud.engine, "commit", self._at_commit)
+        engine.listen("begin", self._at_begin)
+        engine.listen("before_cursor_execute", self._at_statement)
+        engine.listen("commit", self._at_commit)
 
     async def run(self) -> None:
         """Work, die, and work again, until cancelled."""
@@ -175,10 +185,14 @@ class SimulatedCloud:
         self._world = world
         self._clock = clock
         self.database = Database(world / "cloud" / "cloud.sqlite3")
+        self._books = sqlite3.connect(f"file:{self.database.path}?mode=ro", uri=True, isolation_level=None)
         self.limits: dict[str, Any] = {}
-        self._front = self._build()
+        self._front = self._build(0)
         self.workers = [
-            SimulatedWorker(self._build(), broker, rng, count=count, database=self.database) for _ in range(WORKERS)
+            SimulatedWorker(
+                self._build(process), broker, rng, count=count, database=self.database, engine=engine_of(process)
+            )
+            for process in range(1, WORKERS + 1)
         ]
 
     @property
@@ -218,26 +232,25 @@ class SimulatedCloud:
 
     def unbalanced(self) -> list[str]:
         """Look at what was posted since the last look; name entries whose lines do not sum to zero."""
-        connection = sqlite3.connect(f"file:{self.database.path}?mode=ro", uri=True)
-        try:
-            (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM journal_entries").fetchone()
-            rows = connection.execute(
-                "SELECT entry_id, sum(amount_minor) FROM postings WHERE entry_id > ? AND entry_id <= ?"
-                " GROUP BY entry_id HAVING sum(amount_minor) <> 0",
-                (self.database.balanced_up_to, newest),
-            ).fetchall()
-        finally:
-            connection.close()
+        (newest,) = self._books.execute("SELECT coalesce(max(id), 0) FROM journal_entries").fetchone()
+        rows = self._books.execute(
+            "SELECT entry_id, sum(amount_minor) FROM postings WHERE entry_id > ? AND entry_id <= ?"
+            " GROUP BY entry_id HAVING sum(amount_minor) <> 0",
+            (self.database.balanced_up_to, newest),
+        ).fetchall()
         self.database.balanced_up_to = newest
         return [f"entry {entry} sums to {total}" for entry, total in rows]
 
     def close(self) -> None:
+        self._books.close()
         for each in (self._front, *(worker.cloud for worker in self.workers)):
             each.close()
 
-    def _build(self) -> Cloud:
+    def _build(self, process: int) -> Cloud:
         cloud = build_cloud(cloud_settings(self._world), self._clock)
-        return replace(cloud, retry=Retry(sleep=lambda _seconds: None))
+        kept = engine_of(process)
+        kept.enter(self.database.path)
+        return replace(cloud, engine=kept.engine, retry=Retry(sleep=lambda _seconds: None))
 
     def _renewed(self, cloud: Cloud) -> Cloud:
         made = build_cloud(cloud.settings, self._clock)

@@ -17,6 +17,7 @@ from sync.roles import RoleUse
 from tests.simulation.box import SimulatedBox
 from tests.simulation.card import How
 from tests.simulation.cloud import DATABASE_FAULTS, DEATHS
+from tests.simulation.people import rob
 from tests.simulation.phones import CustomerPhone, Honesty, clone, restore
 from tests.simulation.template import POOR, cloud_settings, seeded_key
 from tests.simulation.world import DAY_S, World
@@ -178,6 +179,19 @@ async def _broker_wiped(world: World) -> None:
     world.broker.is_away = False
 
 
+async def _answer_replayed(world: World) -> None:
+    """Somebody on the line holds back what comes from the cloud and plays an old answer of its instead."""
+    box = _running(world)
+    if box is None or not box.answers:
+        return
+    world.count("answer_replayed")
+    box.old_answer = box.answers[0]
+    try:
+        await asyncio.sleep(world.rng.uniform(1800, 3 * 3600))
+    finally:
+        box.old_answer = None
+
+
 # --- The cloud ---
 
 
@@ -237,7 +251,7 @@ async def _phone_cloned(world: World) -> None:
     if phone is not None and not phone.is_lost:
         world.count("phone_cloned")
         thief = clone(phone, random_bytes=world.rng.randbytes, hides=world.rng.random() < 0.5)
-        world.begin(world.rob(thief))
+        world.begin(rob(world, thief))
 
 
 async def _phone_restored(world: World) -> None:
@@ -256,7 +270,7 @@ async def _phone_lost(world: World) -> None:
         return
     thief = clone(phone, random_bytes=world.rng.randbytes, hides=False)
     phone.is_lost = True
-    world.begin(world.rob(thief))
+    world.begin(rob(world, thief))
     await asyncio.sleep(world.rng.uniform(600, 6 * 3600))
     device_id, now_ms = phone.customer.device_id, world.clock.now_ms()
 
@@ -282,11 +296,12 @@ FAULTS = (
     Fault("partition_up", 3, _cut("partition_up", up=True, down=False)),
     Fault("partition_down", 3, _cut("partition_down", up=False, down=True)),
     *(Fault(name, 3, _weather(name)) for name in ("loss", "duplicate", "delay", "corrupt")),
+    Fault("answer_replayed", 2, _answer_replayed),
     Fault("broker_wiped", 4, _broker_wiped),
     *(Fault(name, 6, _worker_meets((name,))) for name in (*DEATHS, *DATABASE_FAULTS)),
     Fault("database_restart", 4, _database_restarts),
     Fault("key_rotated", 1.5, _key_rotated),
-    Fault("policy_changed", 2, _policy_changed),
+    Fault("policy_changed", 3, _policy_changed),
     Fault("phone_cloned", 1.5, _phone_cloned),
     Fault("phone_restored", 2, _phone_restored),
     Fault("denied_late", 1.5, _phone_lost),

@@ -12,12 +12,12 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from cloud.ingest.outcomes import Outcome
-from cloud.ingest.tables import PAYMENTS
+from cloud.ingest.outcomes import CONVICTING, Outcome
+from cloud.ingest.tables import EXCEPTIONS, PAYMENTS
 from cloud.ledger.entries import AccountKind, EntryKind
 from cloud.ledger.tables import ACCOUNTS, JOURNAL_ENTRIES
 from cloud.reconciliation.service import make_report
-from cloud.wallets.tables import GRANTS
+from cloud.wallets.tables import DENIED_SERIALS, GRANTS
 from sync.ids import PaymentId, Serial, TerminalId
 from tests.simulation.phones import CustomerPhone, Honesty
 
@@ -61,8 +61,8 @@ class Oracle:
     tried: dict[PaymentId, tuple[Serial, int]] = field(default_factory=dict)
     """Every code that was held up to a display, by its payment."""
     doubts: dict[TerminalId, list[Doubt]] = field(default_factory=lambda: defaultdict(list))
-    made_ms: dict[tuple[Serial, int], int] = field(default_factory=dict)
-    """When each code was first held up."""
+    made_ms: dict[PaymentId, int] = field(default_factory=dict)
+    """When the code that was held up for each payment was made."""
     relayed: set[tuple[Serial, int]] = field(default_factory=set)
     """Codes that were held up twice: the second time moves no money of the payer's."""
     stolen_from: dict[str, set[TerminalId]] = field(default_factory=lambda: defaultdict(set))
@@ -88,7 +88,9 @@ class Oracle:
             *self._posted_twice_or_from_nowhere(rows),
             *self._honest_customers_hurt(session, rows, phones),
             *self._thieves_beyond_bound(session, rows),
+            *_thieves_not_denied(session, rows),
             *_books_not_right(session, posted=len(rows)),
+            *_merchants_not_owed_what_they_sold(session, rows),
         ]
 
     def _approvals_lost_or_changed(self, rows: Rows) -> list[str]:
@@ -146,6 +148,43 @@ class Oracle:
 def _devices(session: Session) -> dict[Serial, str]:
     """The phone that each grant was issued for."""
     return {row.serial: row.device_id for row in session.execute(select(GRANTS.c.serial, GRANTS.c.device_id))}
+
+
+def _thieves_not_denied(session: Session, rows: Rows) -> list[str]:
+    """Who was found out is on the deny list, whoever is still to bear the loss."""
+    denied = set(session.execute(select(DENIED_SERIALS.c.serial)).scalars())
+    found_out = {row.serial for row in rows if row.outcome in CONVICTING}
+    return [f"the grant {serial.hex()} was found out and is not denied" for serial in sorted(found_out - denied)]
+
+
+def _merchants_not_owed_what_they_sold(session: Session, rows: Rows) -> list[str]:
+    """Each merchant has its whole turnover: what nobody has paid for awaits a decision, the rest is its own or a fee.
+
+    Nobody pays merchants out in a world, and nobody decides, so that the sums are those of all sales.
+    """
+    kinds = (AccountKind.SUSPENSE, AccountKind.MERCHANT_PAYABLE, AccountKind.FEE_INCOME)
+    held: Counter[tuple[str, str]] = Counter()
+    for row in session.execute(select(ACCOUNTS).where(ACCOUNTS.c.kind.in_(kinds))):
+        held[row.kind, row.owner] += row.balance_minor
+    found, covered_minor = [], 0
+    uncovered: Counter[str] = Counter()
+    for row in rows:
+        covered_minor += row.from_reserve_minor + row.from_available_minor
+        uncovered[row.merchant_id.hex()] += row.uncovered_minor
+    for merchant, uncovered_minor in uncovered.items():
+        if (suspense_minor := held[AccountKind.SUSPENSE, merchant]) != uncovered_minor:
+            found.append(f"merchant {merchant} has {suspense_minor} in suspense, and {uncovered_minor} are not covered")
+    credited_minor = sum(minor for (kind, _), minor in held.items() if kind != AccountKind.SUSPENSE)
+    if credited_minor != covered_minor:
+        found.append(f"customers paid {covered_minor}, and merchants and fees were credited {credited_minor}")
+    return found
+
+
+def knows_of_stopped(session: Session, terminal_id: TerminalId, *, since_ms: int) -> bool:
+    """Whether the operators' list names this terminal since then as one whose card was copied or exchanged."""
+    named = EXCEPTIONS.c.kind.in_(("chain_forked", "chain_rolled_back"))
+    of_terminal = EXCEPTIONS.c.terminal_id == terminal_id, EXCEPTIONS.c.opened_at_ms >= since_ms
+    return session.execute(select(func.count()).select_from(EXCEPTIONS).where(*of_terminal, named)).scalar_one() > 0
 
 
 def _books_not_right(session: Session, *, posted: int) -> list[str]:

@@ -25,6 +25,8 @@ from tests.simulation.template import Customer
 
 GRANT_POLICY = GrantPolicy(limit_minor=10_00, total_minor=200_00)
 RENEWED_BEFORE_S = 60 * 3600
+GREED_OF_256 = 80
+"""How often of 256 times a clone signs another payment under a counter that it has shown already."""
 
 
 class Honesty(Enum):
@@ -95,7 +97,8 @@ class Thief:
     grants: list[HeldGrant]
     random_bytes: Callable[[int], bytes]
     hides: bool
-    """Takes counters that the original does not use, so that only the sum gives it away."""
+    """Takes counters that the original does not use, so that only the sum gives it away, or its own greed."""
+    has_shown: bool = False
 
     def show(self, now_ms: int) -> PaymentCode | PhoneRefusal:
         live = [held for held in self.grants if now_ms // 1000 < held.grant.expires_s]
@@ -104,7 +107,9 @@ class Thief:
         held = live[-1]
         counter = max(held.last_counter + 1, now_ms // 1000 - held.grant.issued_s)
         if self.hides:
-            counter += 1_000_000
+            is_greedy = self.has_shown and self.random_bytes(1)[0] < GREED_OF_256
+            counter = held.last_counter if is_greedy else counter + 1_000_000
+            self.has_shown = True
         held.last_counter = counter
         challenge = self.random_bytes(ONE_WAY_NONCE_SIZE)
         return make_payment_code(

@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.powercut.vfs import seed_randomness
 from tests.simulation import faults
 from tests.simulation.loop import run
+from tests.simulation.signatures import signatures_remembered
 from tests.simulation.template import Template, make_template
 from tests.simulation.world import Plan, World
 
@@ -22,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 PLANS = (Plan(2, 1.0), Plan(2, 1.0), Plan(4, 0.5), Plan(1, 2.0), Plan(3, 0.7))
 """About two terminal-days each, wide or long."""
+OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,25 @@ def workplace() -> Iterator[tuple[Path, Template]]:
     """Make the template in memory where the machine offers it, since a seed flushes thousands of times."""
     memory = Path("/dev/shm")
     parent = memory if memory.is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="tillbox-simulation-", dir=parent) as name:
+    with tempfile.TemporaryDirectory(prefix="tillbox-simulation-", dir=parent) as name, signatures_remembered():
         folder = Path(name)
-        yield folder, make_template(folder / "template")
+        template = make_template(folder / "template")
+        with _rare_collections():
+            yield folder, template
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Look for garbage in cycles rarely, and never among what was there before: each seed collects its own."""
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def play(seed: int, folder: Path, template: Template) -> Outcome:

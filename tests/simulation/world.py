@@ -21,29 +21,27 @@ from cloud.ingest.payment_store import posted_counters
 from cloud.ingest.tables import PAYMENTS
 from cloud.ledger.tables import ACCOUNTS
 from cloud.wallets.release_service import release_due
-from demo.phone import PhoneRefusal, load_phone
-from edge.states import Result, ResultKind, Sale
-from sync.payment_code import PaymentCode
-from tests.simulation.box import BOOT_S, HandsOfBox, SimulatedBox
+from demo.phone import load_phone
+from edge.outbox_types import OutboxState
+from edge.states import Result, Sale
+from tests.simulation.box import BOOT_S, SimulatedBox
 from tests.simulation.broker import Broker
 from tests.simulation.card import Cards
 from tests.simulation.cloud import SimulatedCloud
-from tests.simulation.oracle import Approval, Oracle, unreleased_minor
-from tests.simulation.phones import CustomerPhone, Thief
+from tests.simulation.hands import HandsOfBox
+from tests.simulation.oracle import Oracle, knows_of_stopped, unreleased_minor
+from tests.simulation.people import customers
+from tests.simulation.phones import CustomerPhone
 from tests.simulation.template import START_MS, Owner, Template, box_settings, enrol_box
+from tests.simulation.witness import Witness
 
 HOUR_S, DAY_S = 3600.0, 86400.0
-RELAYED = 0.04
-"""The share of codes that are shown a second time, by whoever saw them."""
+CONTACT_AFTER_MS = 120_000
+"""A contact so long after a box has stopped is one in which it could say so."""
 POOR_LINES = 0.8
 """The share of shops that have network only now and then: what this box is made for."""
-SALES_A_DAY = 130
-THEFTS_A_DAY = 60
 REST_S_MAX = 6 * HOUR_S
 RESERVES_BACK_MS = 12 * 24 * 3600 * 1000
-AMOUNT_MINOR = (50, 10_00)
-CODE_AGE_MS_MAX = 100_000
-"""A code is good for a minute; half a minute more for what clocks may differ, and ten seconds for the sale itself."""
 TECHNICIAN_S = (HOUR_S / 2, 3 * HOUR_S)
 
 
@@ -93,8 +91,8 @@ class World:
             for number, customer in enumerate(template.customers)
             for path in (folder / "phones" / f"{number}.json",)
         ]
-        self.thieves: list[Thief] = []
         self.findings: list[str] = []
+        self.witness = Witness(self.oracle, self.findings)
         self.last_hash = ""
         self.is_healing = False
         self.flip_next: set[int] = set()
@@ -114,7 +112,7 @@ class World:
                 self.begin(worker.run())
             for box in self.boxes:
                 self.begin(self._keep_alive(box))
-                self.begin(self._customers(box))
+                self.begin(customers(self, box))
                 if self.rng.random() < POOR_LINES:
                     self.begin(self._poor_line(box))
             self.begin(self._technician())
@@ -172,6 +170,8 @@ class World:
                 taken_ms, image = self.images.pop(box.number)
                 self.oracle.doubt(box.known_as, since_ms=taken_ms, until_ms=self.clock.now_ms())
                 box.put_in(image)
+                # Often where there is a line, so that its first contact comes before its first sale.
+                box.cable.is_served = box.cable.is_served or self.rng.random() < 0.5
                 self._expect_found(box)
             elif box.is_out_of_order:
                 await asyncio.sleep(self.rng.uniform(*TECHNICIAN_S))
@@ -204,6 +204,10 @@ class World:
             await asyncio.sleep(60)
             for box in list(self.boxes):
                 state, opened = await box.state(), box.opened_with
+                if state is not None and state.quarantine_reason is not None and box.stopped_since_ms is None:
+                    box.stopped_since_ms = self.clock.now_ms()
+                if state is not None:
+                    self._look_whether_cloud_knows(box, state)
                 if state is None or opened is None or box.number not in self.suspects:
                     continue
                 epoch, cloud_number = self.suspects[box.number]
@@ -226,7 +230,7 @@ class World:
         twin.is_twin, twin.cable.is_served = True, False
         self.boxes.append(twin)
         self.begin(self._keep_alive(twin))
-        self.begin(self._customers(twin))
+        self.begin(customers(self, twin))
         await asyncio.sleep(self.rng.uniform(1, 6) * HOUR_S)
         twin.cable.is_served = True
 
@@ -238,7 +242,7 @@ class World:
                 state = await box.state()
                 if state is None or state.quarantine_reason is None or self.is_healing:
                     continue
-                if state.acknowledged_number != state.head_number:
+                if state.acknowledged_number != state.head_number or not self._is_stopped_for_long(box):
                     continue
                 if box.is_twin:
                     self.boxes.remove(box)
@@ -247,6 +251,19 @@ class World:
                 else:
                     box.end("kill")
                     box.is_out_of_order = True
+
+    def _is_stopped_for_long(self, box: SimulatedBox) -> bool:
+        """A technician takes an hour to come."""
+        return box.stopped_since_ms is not None and self.clock.now_ms() - box.stopped_since_ms > HOUR_S * 1000
+
+    def _look_whether_cloud_knows(self, box: SimulatedBox, state: OutboxState) -> None:
+        """A box that has had contact since it stopped must be on the operator's list of what needs a person."""
+        since_ms, contact_ms, terminal_id = box.stopped_since_ms, state.last_contact_ms, box.known_as
+        if since_ms is None or contact_ms is None or contact_ms - since_ms < CONTACT_AFTER_MS:
+            return
+        enrolled_ms = box.enrolled_ms
+        if not self.cloud.read(lambda session: knows_of_stopped(session, terminal_id, since_ms=enrolled_ms)):
+            self.findings.append(f"box {box.number} has stopped, and nobody in the cloud is told")
 
     async def enrol_again(self, box: SimulatedBox) -> None:
         """Give the board a new card, under its old name and in a new epoch."""
@@ -259,63 +276,13 @@ class World:
         settings = box_settings(self.folder, folder)
         await enrol_box(cloud, settings, box.owner, board=box.board, random_bytes=self.rng.randbytes)
         box.put_in_new(folder)
+        box.enrolled_ms = now_ms
 
     # --- People ---
 
-    async def _customers(self, box: SimulatedBox) -> None:
-        while True:
-            await asyncio.sleep(self.rng.expovariate(SALES_A_DAY / DAY_S))
-            if box.life is None or self.is_healing:
-                continue
-            phone = self.rng.choice(self.phones)
-            if phone.is_lost:
-                continue
-            if self.rng.random() < 0.5 or not phone.phone.grants:
-                await phone.sync(self.cloud, self.rng, self.clock.now_ms())
-            code = phone.show(self.clock.now_ms())
-            await self._pay(box, code)
-            if isinstance(code, PaymentCode) and self.rng.random() < RELAYED:
-                await self._pay_again(box, code)
-
-    async def rob(self, thief: Thief) -> None:
-        """A thief goes from shop to shop."""
-        device = thief.victim.customer.device_id
-        while not self.is_healing:
-            await asyncio.sleep(self.rng.expovariate(THEFTS_A_DAY / DAY_S))
-            box = self.rng.choice(self.boxes)
-            if box.life is not None and not self.is_healing:
-                self.oracle.stolen_from[device].add(box.known_as)
-                await self._pay(box, thief.show(self.clock.now_ms()))
-
-    async def _pay_again(self, box: SimulatedBox, code: PaymentCode) -> None:
-        """Somebody has photographed the code and holds it up once more, here or in another shop."""
-        self.oracle.relayed.add((code.serial, code.counter))
-        await asyncio.sleep(self.rng.choice((40, 400)) * self.rng.random())
-        other = self.rng.choice((box, self.rng.choice(self.boxes)))
-        if other.life is not None and not self.is_healing:
-            self.count("code_relayed")
-            await self._pay(other, code)
-
-    async def _pay(self, box: SimulatedBox, code: PaymentCode | PhoneRefusal) -> None:
-        if not isinstance(code, PaymentCode):
-            self.oracle.shown[code.value] += 1
-            return
-        self.oracle.made_ms.setdefault((code.serial, code.counter), self.clock.now_ms())
-        sale = await box.sell(self.rng.randint(*AMOUNT_MINOR), code.to_text())
-        if sale is not None:
-            self.oracle.tried[sale.payment_id] = (code.serial, code.counter)
-            await asyncio.sleep(8)
-
     def _shown(self, box: SimulatedBox, sale: Sale, result: Result) -> None:
         """Somebody stands before the display."""
-        self.oracle.shown[result.refusal or result.kind] += 1
-        if result.kind is ResultKind.APPROVED:
-            serial, counter = self.oracle.tried[sale.payment_id]
-            seen = Approval(sale.amount.amount_minor, serial, counter, self.clock.now_ms())
-            self.oracle.approvals[box.known_as, sale.payment_id] = seen
-            age_ms = seen.at_ms - self.oracle.made_ms[serial, counter]
-            if age_ms > CODE_AGE_MS_MAX and box.hands.system_offset_ms == 0:
-                self.findings.append(f"box {box.number}, whose clock is right, took a code {age_ms // 1000} s old")
+        self.witness.see(box, sale, result, now_ms=self.clock.now_ms())
 
     async def _watch_the_books(self) -> None:
         """Every journal entry balances, at every look and not only in the end."""
