@@ -3,6 +3,8 @@
 from tests.mutants.mutant import Edit, Mutant
 
 _ENTRIES = "cloud/ledger/entries.py"
+_POSTING = "cloud/ingest/posting.py"
+_SERVICE = "cloud/ingest/service.py"
 _STORE = "cloud/ledger/store.py"
 _WALLETS = "cloud/wallets/service.py"
 _RESERVE = "cloud/wallets/reserve.py"
@@ -43,6 +45,54 @@ BOOKS = (
                 "    commission, _ = covered.split_rate(rate_ppm=sale.commission_ppm)\n"
                 "    net_minor = covered.amount_minor * (1_000_000 - sale.commission_ppm) // 1_000_000\n"
                 "    net = Money(net_minor, covered.currency)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "credited_to_another_merchant",
+        "Merchants are kept in memory by the wrong half of the chain's key, so that the first one gets all money.",
+        (
+            Edit(
+                _SERVICE,
+                "    merchant = known.merchants[known.terminals[taken.key[0]].merchant_id]\n",
+                "    merchant = known.merchants[known.terminals[taken.key[0]].merchant_id]\n"
+                "    merchant = _MERCHANTS.setdefault(taken.key[1], merchant)\n",
+            ),
+            Edit(
+                _SERVICE,
+                "_EVIDENCE_SIZE_MAX = 4096\n",
+                '_EVIDENCE_SIZE_MAX = 4096\n_MERCHANTS: "dict[int, Merchant]" = {}\n',
+            ),
+        ),
+    ),
+    Mutant(
+        "commission_taken_twice",
+        "The commission is taken of the sale and once more of what is left of it, and booked as a fee both times.",
+        (
+            Edit(
+                _ENTRIES,
+                "    commission, net = covered.split_rate(rate_ppm=sale.commission_ppm)\n",
+                "    commission, net = covered.split_rate(rate_ppm=sale.commission_ppm)\n"
+                "    again, net = net.split_rate(rate_ppm=sale.commission_ppm)\n"
+                "    commission = commission + again\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "drawn_on_another_wallet",
+        "All sales of a transaction are drawn on the customer of the first of them, as long as its reserve lasts.",
+        (
+            Edit(
+                _POSTING,
+                "    for each in genuine:\n        entry, payment = _build(",
+                "    first = genuine[0].verdict.grant\n"
+                "    for each in genuine:\n"
+                "        amount_minor = each.sale.record.content.amount_minor\n"
+                "        if balances[entries.payer_offline(first.device_id, each.sale.record.content.currency)]"
+                " >= amount_minor:\n"
+                "            verdict = Postable(each.verdict.code, first, each.verdict.is_late)\n"
+                "            each = _Genuine(each.sale, verdict, each.first)\n"
+                "        entry, payment = _build(",
             ),
         ),
     ),

@@ -43,6 +43,22 @@ CLOUD = (
         why_node="a box sends again what the cloud turns out to lack",
     ),
     Mutant(
+        "lane_closed_before_commit",
+        "A terminal's messages count as done when their transaction begins, so that the next may go into another lane.",
+        (
+            Edit(
+                _WORKER,
+                "                answering.append(await self._take(received, lane.committer, tasks))\n"
+                "                lane.close(received)\n",
+                "                lane.close(received)\n"
+                "                answering.append(await self._take(received, lane.committer, tasks))\n",
+            ),
+        ),
+        node="tests/integration/test_worker.py::"
+        "test_what_one_terminal_sends_is_never_in_two_lanes_and_others_are_spread_over_them",
+        why_node="the chain's lock puts two lanes in order, and what comes out of order is posted all the same",
+    ),
+    Mutant(
         "lost_commit_taken_for_done",
         "A COMMIT during which the connection fell is taken for done.",
         (

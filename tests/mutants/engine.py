@@ -46,6 +46,22 @@ ENGINE = (
         seeds_max=80,
     ),
     Mutant(
+        "copied_card_not_stopped",
+        "A box whose card goes on elsewhere, too, sends its own way of the chain and goes on approving.",
+        (
+            Edit(
+                _BELIEF,
+                "    return QuarantineReason.FORKED if event.own_hash != ack.head_hash else None\n",
+                "    return None\n",
+            ),
+            Edit(
+                _BELIEF,
+                "        case AckStatus.FORKED:\n            return QuarantineReason.FORKED\n",
+                "        case AckStatus.FORKED:\n            return None\n",
+            ),
+        ),
+    ),
+    Mutant(
         "nonce_not_compared",
         "Any acknowledgement of this chain counts, also one that answers nothing outstanding.",
         (

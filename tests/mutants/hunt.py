@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.mutants.child import Ended, run_child
 from tests.mutants.mutant import Mutant, StaleMutantError, plant
+from tests.simulation.place import ENVIRONMENT, place_for_worlds
 
 SIMULATOR = (sys.executable, "-m", "tests.simulation")
 FIRST_RANGE = 4
@@ -136,14 +137,16 @@ async def run_seeds(
         return bool(failed)
 
     cpu_s = patience.start_s + count * patience.seed_s
-    ended = await run_child(
-        [*simulator, "--seeds", f"{first}:{count}"],
-        folder=folder,
-        environment=_environment(folder),
-        timeout_s=cpu_s * patience.wall_times,
-        cpu_s=cpu_s,
-        is_enough=is_failure,
-    )
+    # A simulator that is stopped at its first failure cannot clear up behind itself.
+    with place_for_worlds() as place:
+        ended = await run_child(
+            [*simulator, "--seeds", f"{first}:{count}"],
+            folder=folder,
+            environment=_environment(folder) | {ENVIRONMENT: str(place)},
+            timeout_s=cpu_s * patience.wall_times,
+            cpu_s=cpu_s,
+            is_enough=is_failure,
+        )
     if not failed and ended.exit_code not in (0, None):
         died = [match for line in ended.tail if (match := _DIED.fullmatch(line)) is not None]
         failed += [Failed(seed, f"{match[1]}: {match[2]}") for match in died[-1:]]

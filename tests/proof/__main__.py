@@ -66,7 +66,10 @@ def conclude(conditions: Sequence[Condition], results: Mapping[str, Sequence[Res
     figures = figures_of(results.get(SIMULATION, ()))
     if figures.faults:
         print(f"\nFaults by kind:\n{kinds_table(figures.faults)}")
-        print(f"Records that lying or exchanged cards lost, found and named: {figures.lost_by_cards:,}.")
+        print(
+            f"{figures.seen_sent:,} approvals were seen to be sent, of which none may be lost;"
+            f" of the others {figures.lost_by_cards:,} were lost by lying, damaged or exchanged cards and are excused."
+        )
     print()
     for condition in conditions:
         print(f"{'holds ' if condition.holds else 'FAILED'}  {condition.words}")

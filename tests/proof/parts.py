@@ -10,7 +10,16 @@ from pathlib import Path
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.hunt import SIMULATOR
 from tests.proof.chunks import Chunk, Part, Result
-from tests.proof.figures import APPROVALS_MIN, FAULTS_MIN, KIND_MIN, SEEDS_MIN, Figures, figures_of
+from tests.proof.figures import (
+    APPROVALS_MIN,
+    CLONES_MET_MIN,
+    FAULTS_MIN,
+    KIND_MIN,
+    OLD_CARDS_MET_MIN,
+    SEEDS_MIN,
+    Figures,
+    figures_of,
+)
 
 SEEDS_PER_CHUNK = 25
 SEEDS_MAX = 100_000
@@ -57,12 +66,14 @@ def simulation(terminal_days: int) -> Part:
 
 
 def has_enough(figures: Figures) -> bool:
-    """Whether seeds, approvals and faults of each kind that was seen have reached their minima."""
+    """Whether seeds, approvals, faults of every kind there is and cards that had to be found reached their minima."""
     return (
         figures.seeds >= SEEDS_MIN
         and figures.approvals >= APPROVALS_MIN
         and figures.faults.total() >= FAULTS_MIN
-        and min(figures.faults.values(), default=0) >= KIND_MIN
+        and figures.rarest[1] >= KIND_MIN
+        and figures.clones_met >= CLONES_MET_MIN
+        and figures.old_cards_met >= OLD_CARDS_MET_MIN
     )
 
 

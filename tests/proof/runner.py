@@ -6,7 +6,6 @@ proof, the proof ends: what ran later would be of another state than what is kep
 
 import asyncio
 import json
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from tests.mutants.child import run_child
 from tests.proof.chunks import Chunk, Part, Result
 from tests.proof.store import Store
+from tests.simulation.place import ENVIRONMENT, place_for_worlds
 
 NO_REPORT = -1
 """The exit code of a chunk that ended well and left no report where it had to."""
@@ -80,10 +80,12 @@ class _PartRun:
             self._runner.tell(self._line(result))
 
     async def _run_chunk(self, chunk: Chunk) -> Result:
-        with tempfile.TemporaryDirectory(prefix="tillbox-proof-") as folder:
-            report = Path(folder) / "report.json"
+        # What a chunk plays worlds in goes with it, however it ends.
+        with place_for_worlds() as place:
+            report = place / "report.json"
+            environment = {**chunk.environment, ENVIRONMENT: str(place)}
             command = [*chunk.command, "--json", str(report)] if chunk.has_report else chunk.command
-            ended = await run_child(command, folder=self._runner.root, environment=chunk.environment)
+            ended = await run_child(command, folder=self._runner.root, environment=environment)
             content = _read(report)
         exit_code = NO_REPORT if ended.exit_code is None else ended.exit_code
         if chunk.has_report and content is None and exit_code == 0:

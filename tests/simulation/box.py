@@ -99,7 +99,9 @@ class SimulatedBox:
         self.enrolled_ms = 0
         """When it was enrolled last, by the cloud's clock."""
         self.heard_count = 0
-        """How much has come to it over its line, ever."""
+        """How much of the cloud has come to it over its line, ever."""
+        self.cards_put_in = 0
+        """How often another card was put in than the one that the board had."""
         self.answers: deque[tuple[str, bytes]] = deque(maxlen=ANSWERS_KEPT)
         """The cloud's answers to this card, as somebody who listens on the line has written them down."""
         self.old_answer: tuple[str, bytes] | None = None
@@ -221,15 +223,18 @@ class SimulatedBox:
             on_change=lambda state: self._changed(life, state),
         )
         downlink = Downlink(trust=box.trust, uplink=uplink)
-        line.take = lambda topic, payload: self._hear(downlink, topic, payload)
+        line.take = lambda topic, payload: self.hear(downlink, topic, payload)
         line.came_up, line.went_down = uplink.link_came_up, uplink.link_went_down
         life = Life(box, card, line, terminal, uplink, camera)
         return life
 
-    async def _hear(self, downlink: Downlink, topic: str, payload: bytes) -> None:
+    async def hear(self, downlink: Downlink, topic: str, payload: bytes) -> None:
+        """Take what comes over the line, unless somebody holds it back."""
         if self.old_answer not in (None, (topic, payload)):
             return
-        self.heard_count += 1
+        if self.old_answer is None:
+            # What is played to it is nothing that it hears of the cloud.
+            self.heard_count += 1
         if topic.endswith(f"/{ACKNOWLEDGEMENT.name}"):
             self.answers.append((topic, payload))
         await downlink.take(topic, payload)
@@ -294,6 +299,7 @@ class SimulatedBox:
     def put_in(self, image: tuple[dict[str, bytes], dict[str, bytes]]) -> None:
         """Put a copy of an earlier card in."""
         files, others = image
+        self.cards_put_in += 1
         folder = self._new_folder(others)
         lay_out(files, folder, self._rng)
         self.opened_with = None
@@ -303,6 +309,7 @@ class SimulatedBox:
     def put_in_new(self, folder: Path) -> None:
         """Put a card in that was enrolled anew."""
         self.is_out_of_order = False
+        self.cards_put_in += 1
         self.answers.clear()
         self._replace(folder, Card(folder))
 

@@ -18,6 +18,7 @@ from tests.powercut.vfs import OK, OpenFile, Watcher, watching
 from tests.simulation.card_files import WATCHED_NAMES, lay_out, read_files
 from tests.simulation.card_medium import Medium
 
+Effect = Literal["write_error", "flush_error", "disk_full", "planned_death"]
 How = Literal["kill", "power"]
 """``kill`` ends the process: what was written so far stays. ``power`` ends the machine: what was flushed stays."""
 
@@ -41,6 +42,7 @@ class Card(Watcher):
         self._folder_flush_due: set[OpenFile] = set()
         self._death: tuple[int, How] | None = None
         self._write_failures: list[int] = []
+        self._first_effects: dict[str, Callable[[], None]] = {}
         self._flush_failures: list[random.Random | None] = []
         self._lock = threading.RLock()
         for name, content in read_files(self.folder).items():
@@ -70,6 +72,10 @@ class Card(Watcher):
         """
         self._flush_failures += [forgetting] * count
 
+    def on_first(self, effect: Effect, tell: Callable[[], None]) -> None:
+        """Call ``tell`` when the next trouble of this kind is felt: once, and never if it is not."""
+        self._first_effects[effect] = tell
+
     def die_after(self, operations: int, how: How) -> None:
         """Die at the ``operations``-th operation from now: 1 is the very next, which is not carried out any more."""
         self._death = (self.operations + operations, how)
@@ -87,6 +93,7 @@ class Card(Watcher):
         self._death = None
         self._write_failures.clear()
         self._flush_failures.clear()
+        self._first_effects.clear()
 
     def remains(self, chance: random.Random) -> dict[str, bytes]:
         """Give the files that a dead card left, as the next life finds them."""
@@ -159,6 +166,7 @@ class Card(Watcher):
             if result == OK and self._flush_failures:
                 if forgetting := self._flush_failures.pop(0):
                     self._medium.flush_failed(self._opened[file], forgetting)
+                self._felt("flush_error")
                 return sqlite3.SQLITE_IOERR_FSYNC
             return result
 
@@ -183,14 +191,21 @@ class Card(Watcher):
             if how == "power":
                 # Handed over at the moment of death: it may be kept, lost or torn.
                 hand_over()
+            self._felt("planned_death")
             self._die(how)
             return sqlite3.SQLITE_IOERR
         if failures:
+            self._felt("write_error")
             return failures.pop(0)
         if is_refused:
+            self._felt("disk_full")
             return sqlite3.SQLITE_FULL
         hand_over()
         return OK
+
+    def _felt(self, effect: Effect) -> None:
+        if (tell := self._first_effects.pop(effect, None)) is not None:
+            tell()
 
     def _die(self, how: How) -> None:
         self.died_by = how

@@ -20,6 +20,7 @@ from cloud.db import Retry, run_read
 from cloud.db.engine import READS_ONLY
 from cloud.foundation import Cloud, build_cloud
 from cloud.ingest.tables import RECORDS
+from cloud.posting_process import OwnProcess
 from cloud.upkeep import Pace
 from cloud.worker import Transport, Worker
 from sync.clock import Clock
@@ -33,6 +34,8 @@ T = TypeVar("T")
 Count = Callable[[str], None]
 
 WORKERS = 2
+LANES = (1, 2)
+"""In half of the worlds a worker commits in two lanes side by side."""
 RESTART_S = (0.5, 8.0)
 DEADLOCK, SERVER_GONE, CONNECTION_LOST = 1213, 2006, 2013
 PACE = Pace(publish_every_s=1800.0, release_every_s=4 * 3600.0)
@@ -84,8 +87,10 @@ class SimulatedWorker:
         count: Count,
         database: "Database",
         engine: KeptEngine,
+        lanes: int,
     ) -> None:
         self.cloud = cloud
+        self._lanes = lanes
         self._broker = broker
         self._rng = rng
         self._count = count
@@ -109,7 +114,9 @@ class SimulatedWorker:
             await asyncio.sleep(self._rng.uniform(*RESTART_S))
 
     async def _live(self, seat: WorkerSeat) -> None:
-        working = asyncio.create_task(Worker(self.cloud, cast(Transport, seat), pace=PACE).run())
+        committers = [OwnProcess(self.cloud) for _ in range(self._lanes)]
+        worker = Worker(self.cloud, cast(Transport, seat), pace=PACE, committers=committers)
+        working = asyncio.create_task(worker.run())
         asked = asyncio.create_task(self.is_restart_wanted.wait())
         try:
             await asyncio.wait((working, asked), return_when=asyncio.FIRST_COMPLETED)
@@ -188,9 +195,16 @@ class SimulatedCloud:
         self._books = sqlite3.connect(f"file:{self.database.path}?mode=ro", uri=True, isolation_level=None)
         self.limits: dict[str, Any] = {}
         self._front = self._build(0)
+        lanes = rng.choice(LANES)
         self.workers = [
             SimulatedWorker(
-                self._build(process), broker, rng, count=count, database=self.database, engine=engine_of(process)
+                self._build(process),
+                broker,
+                rng,
+                count=count,
+                database=self.database,
+                engine=engine_of(process),
+                lanes=lanes,
             )
             for process in range(1, WORKERS + 1)
         ]
@@ -268,6 +282,9 @@ def _failure(number: int) -> OperationalError:
 def _raise_what_is_no_death(working: "asyncio.Task[None]") -> None:
     """A worker that ended for any other reason has found a bug."""
     error = working.exception()
+    if isinstance(error, BaseExceptionGroup):
+        # Several of its tasks may have met the end at once.
+        _, error = error.split(WorkerDiedError)
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     if error is not None and not isinstance(error, WorkerDiedError):

@@ -1,7 +1,8 @@
 """The faults of a simulated world, each a small story, and the swarm that a seed draws from them.
 
 A seed takes about half of the kinds, at rates far above life: with all of them at once each would hide the others
-(swarm testing, Groce et al., ISSTA 2012). A fault is counted when it takes effect.
+(swarm testing, Groce et al., ISSTA 2012). A fault counts when it takes effect: a full or failing card when a write or a
+flush was refused, a planned death when it comes, weather for each message, a lying card when its power is cut.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from tests.simulation.box import SimulatedBox
 from tests.simulation.card import How
 from tests.simulation.cloud import DATABASE_FAULTS, DEATHS
 from tests.simulation.people import rob
-from tests.simulation.phones import CustomerPhone, Honesty, clone, restore
+from tests.simulation.phones import CustomerPhone, Honesty, Thief, clone, restore
 from tests.simulation.template import POOR, cloud_settings, seeded_key
 from tests.simulation.world import DAY_S, World
 
@@ -60,11 +61,12 @@ def _dies(how: How, name: str) -> Story:
         box = _running(world)
         if box is None or box.life is None:
             return
-        world.count(name)
         if world.rng.random() < 0.5:
+            world.count(name)
             box.end(how)
         else:
             # In the midst of a write or a flush, whenever the next ones come.
+            box.life.card.on_first("planned_death", lambda: world.count(name))
             box.life.card.die_after(world.rng.randint(1, 24), how)
 
     return story
@@ -74,7 +76,6 @@ async def _lying_flush(world: World) -> None:
     box = _running(world)
     if box is None or box.life is None:
         return
-    world.count("lying_flush")
     doubtful = world.oracle.doubt(box.known_as, since_ms=world.clock.now_ms())
     box.life.card.lie(flushes_back=world.rng.randint(1, 64))
     try:
@@ -83,6 +84,8 @@ async def _lying_flush(world: World) -> None:
         if box.life is not None:
             # The card of the next life is honest. A box that is off now keeps the card, and the doubt stays.
             doubtful.until_ms = world.clock.now_ms()
+            if box.life.card.is_lying:
+                world.count("lying_flush")
             box.end("power")
 
 
@@ -90,8 +93,8 @@ async def _disk_full(world: World) -> None:
     box = _running(world)
     if box is None or box.life is None:
         return
-    world.count("disk_full")
     card = box.life.card
+    card.on_first("disk_full", lambda: world.count("disk_full"))
     card.is_full = True
     await asyncio.sleep(world.rng.uniform(300, 3600))
     card.is_full = False
@@ -99,13 +102,13 @@ async def _disk_full(world: World) -> None:
 
 async def _flush_fails(world: World) -> None:
     if (box := _running(world)) is not None and box.life is not None:
-        world.count("flush_error")
+        box.life.card.on_first("flush_error", lambda: world.count("flush_error"))
         box.life.card.fail_flushes(count=world.rng.randint(1, 3))
 
 
 async def _write_fails(world: World) -> None:
     if (box := _running(world)) is not None and box.life is not None:
-        world.count("write_error")
+        box.life.card.on_first("write_error", lambda: world.count("write_error"))
         box.life.card.fail_writes(10, count=world.rng.randint(1, 8))
 
 
@@ -140,6 +143,11 @@ async def _clock_jump(world: World) -> None:
     world.count("clock_jump")
     spread_ms = world.rng.choice((20_000, 90_000, 3 * 3600_000, 400 * 86400_000))
     box.hands.system_offset_ms = world.rng.randint(-spread_ms, spread_ms)
+    box.hands.boot()
+    box.end("power")
+    await asyncio.sleep(world.rng.uniform(600, 4 * 3600))
+    # Somebody sets it right, and the box is started with it.
+    box.hands.system_offset_ms = 0
     box.hands.boot()
     box.end("power")
 
@@ -245,13 +253,17 @@ def _honest(world: World) -> CustomerPhone | None:
     return world.rng.choice(phones) if phones else None
 
 
+def _copied(world: World, phone: CustomerPhone, *, hides: bool) -> Thief:
+    world.oracle.copied_ms.setdefault(phone.customer.device_id, world.clock.now_ms())
+    return clone(phone, random_bytes=world.rng.randbytes, hides=hides)
+
+
 async def _phone_cloned(world: World) -> None:
     poor = [each for each in world.phones[:POOR] if each.honesty is Honesty.HONEST and each.phone.grants]
     phone = world.rng.choice(poor) if poor and world.rng.random() < 0.7 else _honest(world)
     if phone is not None and not phone.is_lost:
         world.count("phone_cloned")
-        thief = clone(phone, random_bytes=world.rng.randbytes, hides=world.rng.random() < 0.5)
-        world.begin(rob(world, thief))
+        world.begin(rob(world, _copied(world, phone, hides=world.rng.random() < 0.5)))
 
 
 async def _phone_restored(world: World) -> None:
@@ -268,7 +280,7 @@ async def _phone_lost(world: World) -> None:
     """Somebody finds a phone and pays with it; its owner reports it only later."""
     if (phone := _honest(world)) is None:
         return
-    thief = clone(phone, random_bytes=world.rng.randbytes, hides=False)
+    thief = _copied(world, phone, hides=False)
     phone.is_lost = True
     world.begin(rob(world, thief))
     await asyncio.sleep(world.rng.uniform(600, 6 * 3600))

@@ -16,8 +16,12 @@ BOOT_CLOCK_MS = 20_000
 
 @dataclass
 class HandsOfBox:
-    """The machine's clocks; the system clock may be wrong, the boot clock starts anew with each power-up."""
+    """The machine's clocks; the system clock may be wrong, the boot clock starts anew with each power-up.
 
+    ``board`` is the machine's own number: no two boots of any two boards bear one id, as no two do in life.
+    """
+
+    board: int
     true_ms: Callable[[], int]
     has_rtc: bool
     system_offset_ms: int = 0
@@ -32,7 +36,7 @@ class HandsOfBox:
         return Hands(
             lambda: self.true_ms() + self.system_offset_ms,
             lambda: self.true_ms() - self.booted_ms,
-            f"boot-{self.boot_number}",
+            f"boot-{self.board}-{self.boot_number}",
             self.has_rtc,
         )
 

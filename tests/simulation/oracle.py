@@ -40,7 +40,7 @@ class Oracle:
 
     approvals: dict[Key, Approval] = field(default_factory=dict)
     seen_sent: set[Key] = field(default_factory=set)
-    """Approvals whose box said on its screen, in the same life, that the cloud has all of them: no card excuses these."""
+    """Approvals whose box said afterwards, in the same life, that all is sent: no card excuses the loss of these."""
     tried: dict[PaymentId, Tried] = field(default_factory=dict)
     """Every code that was held up to a display, by its payment."""
     answered: set[PaymentId] = field(default_factory=set)
@@ -69,15 +69,16 @@ class Oracle:
         """Name everything that is not as it must be."""
         rows = session.execute(select(PAYMENTS)).all()
         return [
-            *self._approvals_lost_or_changed(rows),
+            *self.approvals_lost_or_changed(rows),
             *self._posted_twice_or_from_nowhere(rows),
             *self._honest_customers_hurt(rows, phones),
-            *self._thieves_beyond_bound(rows),
+            *self.thieves_beyond_bound(rows),
             *_thieves_not_denied(session, rows),
             *wrong_in_books(session, rows, tried=self.tried, customers=[phone.customer for phone in phones]),
         ]
 
-    def _approvals_lost_or_changed(self, rows: Rows) -> list[str]:
+    def approvals_lost_or_changed(self, rows: Rows) -> list[str]:
+        """Each approval is in the books as it was seen, unless its card is known to have lost it before it was sent."""
         posted = {(row.terminal_id, row.payment_id): row for row in rows}
         found = []
         for key, seen in self.approvals.items():
@@ -122,7 +123,8 @@ class Oracle:
                 found.append(words)
         return found
 
-    def _thieves_beyond_bound(self, rows: Rows) -> list[str]:
+    def thieves_beyond_bound(self, rows: Rows) -> list[str]:
+        """No phone costs more than its bound, and one that was never copied nothing."""
         of_device: defaultdict[str, list[Row[Any]]] = defaultdict(list)
         for row in rows:
             if row.payment_id in self.tried and row.outcome != Outcome.REPLAYED_CODE:
@@ -167,8 +169,8 @@ class Oracle:
         """The time in which a box heard nothing that a payment was in; one of its own where nobody can say."""
         seen = self.approvals.get((row.terminal_id, row.payment_id))
         if seen is None or not self.is_trusted(row.terminal_id, since_ms=seen.at_ms):
-            return row.payment_id
-        return seen.box_number, seen.heard_count, seen.serial
+            return (row.payment_id,)
+        return (seen.box_number, seen.heard_count, seen.serial)
 
 
 def _thieves_not_denied(session: Session, rows: Rows) -> list[str]:

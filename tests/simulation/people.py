@@ -10,11 +10,15 @@ from demo.phone import PhoneRefusal
 from sync.payment_code import PaymentCode
 from tests.simulation.box import SimulatedBox
 from tests.simulation.phones import CustomerPhone, Thief
+from tests.simulation.sightings import Tried
+from tests.simulation.template import Customer
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 DAY_S = 86400.0
+PLAYED_BY_PEOPLE = frozenset({"code_relayed", "plug_pulled"})
+"""Kinds of faults that no swarm draws: every world has people."""
 SALES_A_DAY, THEFTS_A_DAY = 130, 60
 AMOUNT_MINOR = (50, 10_00)
 RELAYED = 0.04
@@ -44,41 +48,38 @@ async def customers(world: "World", box: SimulatedBox) -> None:
             continue
         made_ms = world.clock.now_ms()
         code = phone.show(made_ms)
-        await _pay(world, box, code)
+        await _pay(world, box, code, payer=phone.customer)
         if isinstance(code, PaymentCode) and rng.random() < RELAYED:
-            await _pay_again(world, box, code, made_ms=made_ms)
+            await _pay_again(world, box, code, payer=phone.customer, made_ms=made_ms)
 
 
 async def rob(world: "World", thief: Thief) -> None:
     """Have a thief go from shop to shop."""
-    device = thief.victim.customer.device_id
     while not world.is_healing:
         await asyncio.sleep(world.rng.expovariate(THEFTS_A_DAY / DAY_S))
         box = world.rng.choice(world.boxes)
         if box.life is not None and not world.is_healing:
-            world.oracle.stolen_from[device].add(box.known_as)
-            await _pay(world, box, thief.show(world.clock.now_ms()))
+            await _pay(world, box, thief.show(world.clock.now_ms()), payer=thief.victim.customer)
 
 
 async def _split(world: "World", box: SimulatedBox, phone: CustomerPhone) -> None:
     """Pay one dear thing by code after code, until one is refused."""
     await phone.sync(world.cloud, world.rng, world.clock.now_ms())
     for _ in range(SPLIT_CODES):
-        if not await _pay(world, box, phone.show(world.clock.now_ms()), amount_minor=SPLIT_MINOR):
+        code = phone.show(world.clock.now_ms())
+        if not await _pay(world, box, code, payer=phone.customer, amount_minor=SPLIT_MINOR):
             return
 
 
-async def _pay_again(world: "World", box: SimulatedBox, code: PaymentCode, *, made_ms: int) -> None:
+async def _pay_again(world: "World", box: SimulatedBox, code: PaymentCode, *, payer: Customer, made_ms: int) -> None:
     """Somebody has photographed the code and holds it up once more, here or in another shop."""
-    world.oracle.relayed.add((code.serial, code.counter))
     if world.rng.random() < UNPLUGGED:
         await _pull_the_plug(world, box)
     else:
         await asyncio.sleep(world.rng.choice((40, 400)) * world.rng.random())
         box = world.rng.choice((box, world.rng.choice(world.boxes)))
     if box.life is not None and not world.is_healing:
-        world.count("code_relayed")
-        await _pay(world, box, code, made_ms=made_ms)
+        await _pay(world, box, code, payer=payer, made_ms=made_ms, is_relayed=True)
 
 
 async def _pull_the_plug(world: "World", box: SimulatedBox) -> None:
@@ -98,8 +99,10 @@ async def _pay(
     box: SimulatedBox,
     code: PaymentCode | PhoneRefusal,
     *,
+    payer: Customer,
     amount_minor: int | None = None,
     made_ms: int | None = None,
+    is_relayed: bool = False,
 ) -> bool:
     """Hold up a code, made now or at ``made_ms``, for an amount or any amount; tells whether the box said yes."""
     if not isinstance(code, PaymentCode):
@@ -112,7 +115,9 @@ async def _pay(
     sale = await box.sell(amount_minor, code.to_text())
     if sale is None:
         return False
-    world.oracle.tried[sale.payment_id] = (code.serial, code.counter)
-    world.oracle.made_ms[sale.payment_id] = made_ms
+    if is_relayed:
+        world.count("code_relayed")
+        world.oracle.relayed.add((code.serial, code.counter))
+    world.oracle.tried[sale.payment_id] = Tried(code.serial, code.counter, made_ms, payer, box.owner, box.number)
     await asyncio.sleep(8)
     return (box.known_as, sale.payment_id) in world.oracle.approvals

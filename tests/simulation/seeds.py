@@ -4,17 +4,17 @@ import gc
 import logging
 import random
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.powercut.vfs import seed_randomness
 from tests.simulation import faults
 from tests.simulation.loop import run
+from tests.simulation.place import place_for_worlds
 from tests.simulation.signatures import signatures_remembered
 from tests.simulation.template import Template, make_template
 from tests.simulation.world import Plan, World
@@ -33,23 +33,24 @@ class Outcome:
     seed: int
     findings: tuple[str, ...]
     terminal_days: float
-    approvals: int
-    faults: Counter[str]
-    shown: Counter[str]
-    lost_by_cards: int
-    loss_minor: int
-    loss_share_of_bound: float
-    ledger_hash: str
     seconds: float
+    approvals: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    shown: Counter[str] = field(default_factory=Counter)
+    seen_sent: int = 0
+    """Approvals whose boxes were seen to say that all is sent; the loss of such a one is never excused."""
+    lost_by_cards: int = 0
+    clones_met: int = 0
+    old_cards_met: int = 0
+    loss_minor: int = 0
+    loss_share_of_bound: float = 0.0
+    ledger_hash: str = ""
 
 
 @contextmanager
 def workplace() -> Iterator[tuple[Path, Template]]:
-    """Make the template in memory where the machine offers it, since a seed flushes thousands of times."""
-    memory = Path("/dev/shm")
-    parent = memory if memory.is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="tillbox-simulation-", dir=parent) as name, signatures_remembered():
-        folder = Path(name)
+    """Make the template where worlds are played, and play them there."""
+    with place_for_worlds() as folder, signatures_remembered():
         template = make_template(folder / "template")
         with _rare_collections():
             yield folder, template
@@ -90,7 +91,10 @@ def play(seed: int, folder: Path, template: Template) -> Outcome:
             approvals=len(oracle.approvals),
             faults=world.faults,
             shown=oracle.shown,
+            seen_sent=len(oracle.seen_sent),
             lost_by_cards=oracle.lost_by_cards,
+            clones_met=world.inspector.clones_met,
+            old_cards_met=world.inspector.old_cards_met,
             loss_minor=oracle.loss_minor,
             loss_share_of_bound=oracle.loss_share_of_bound,
             ledger_hash=world.last_hash,
@@ -104,7 +108,7 @@ def play(seed: int, folder: Path, template: Template) -> Outcome:
         _log.exception("world_ended seed=%d", seed)
         words = f"the world ended by {type(error).__name__}: {error}"
         seconds = time.perf_counter() - began_s
-        return Outcome(seed, (words,), plan.terminal_days, 0, Counter(), Counter(), 0, 0, 0.0, "", seconds)
+        return Outcome(seed, (words,), plan.terminal_days, seconds)
     finally:
         seed_randomness(0)
         shutil.rmtree(place, ignore_errors=True)

@@ -14,8 +14,6 @@ from tests.simulation.template import Template
 
 SEEDS = count(48, 1000)
 GROUP = 8
-REGRESSIONS = {34: "a flipped bit made a check quote bytes that are no text, and the box ended by a bug's traceback"}
-"""Seeds that found something once, with what it was: they are played in every run."""
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +37,7 @@ def test_every_promise_holds_through_faults_and_after_healing(first: int, place:
     assert sum(sum(outcome.faults.values()) for outcome in outcomes) > 10 * GROUP
 
 
-@pytest.mark.parametrize("seed", sorted(REGRESSIONS))
-def test_what_a_seed_found_once_stays_mended(seed: int, place: tuple[Path, Template]) -> None:
-    play_sound(seed, place)
-
-
+@pytest.mark.timeout(600)
 def test_the_same_seed_in_another_process_leaves_the_same_books(tmp_path: Path) -> None:
     hashes = []
     for number in range(2):

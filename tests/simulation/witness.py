@@ -10,7 +10,8 @@ from edge.states import Result, ResultKind, Sale
 from sync.ids import Serial
 from sync.refusals import Refusal
 from tests.simulation.box import SimulatedBox
-from tests.simulation.oracle import OF_ONE_GRANT_AND_BOX_MINOR, Approval, Oracle
+from tests.simulation.oracle import OF_ONE_GRANT_AND_BOX_MINOR, Oracle
+from tests.simulation.sightings import Approval
 
 CODE_AGE_MS_MAX = 100_000
 """A code is good for a minute; half a minute more for what clocks may differ, and ten seconds for the sale itself."""
@@ -45,14 +46,15 @@ class Witness:
             if result.kind is ResultKind.APPROVED:
                 self.findings.append(f"box {box.number} approved a sale that nobody tried to pay")
             return
-        serial, counter = self.oracle.tried[sale.payment_id]
-        age_ms = now_ms - self.oracle.made_ms[sale.payment_id]
+        self.oracle.answered.add(sale.payment_id)
+        tried = self.oracle.tried[sale.payment_id]
+        age_ms = now_ms - tried.made_ms
         is_clock_right = box.hands.system_offset_ms == 0
         if result.refusal is Refusal.CODE_FROM_FUTURE and is_clock_right:
             self.findings.append(f"box {box.number}, whose clock is right, took a code for one of the future")
         if result.kind is not ResultKind.APPROVED:
             return
-        seen = Approval(sale.amount.amount_minor, serial, counter, now_ms)
+        seen = Approval(sale.amount.amount_minor, tried.serial, tried.counter, now_ms, box.number, box.heard_count)
         self.oracle.approvals[box.known_as, sale.payment_id] = seen
         if age_ms > CODE_AGE_MS_MAX and is_clock_right:
             self.findings.append(f"box {box.number}, whose clock is right, took a code {age_ms // 1000} s old")
@@ -63,7 +65,7 @@ class Witness:
 
     def _look_at_code(self, box: SimulatedBox, seen: Approval) -> None:
         first_ms = self._yes_ms.setdefault((box.number, seen.serial, seen.counter), seen.at_ms)
-        if first_ms != seen.at_ms and self._is_card_trusted(box, since_ms=first_ms):
+        if first_ms != seen.at_ms and self.oracle.is_trusted(box.known_as, since_ms=first_ms):
             self.findings.append(f"box {box.number} said yes twice to the code {seen.counter} of {seen.serial.hex()}")
 
     def _look_at_sum(self, box: SimulatedBox, seen: Approval) -> None:
@@ -73,11 +75,7 @@ class Witness:
             served = self._served[key] = _Served(box.heard_count, seen.at_ms)
         served.total_minor += seen.amount_minor
         is_over = served.total_minor > OF_ONE_GRANT_AND_BOX_MINOR
-        if is_over and self._is_card_trusted(box, since_ms=served.since_ms):
+        if is_over and self.oracle.is_trusted(box.known_as, since_ms=served.since_ms):
             self.findings.append(
                 f"box {box.number}, cut off, gave {served.total_minor} to the one grant {seen.serial.hex()}"
             )
-
-    def _is_card_trusted(self, box: SimulatedBox, *, since_ms: int) -> bool:
-        """Whether nothing was wrong with the card that would explain what it has forgotten since."""
-        return all(doubt.until_ms < since_ms for doubt in self.oracle.doubts[box.known_as])

@@ -22,22 +22,21 @@ from cloud.ingest.tables import PAYMENTS
 from cloud.ledger.tables import ACCOUNTS
 from cloud.wallets.release_service import release_due
 from demo.phone import load_phone
-from edge.outbox_types import OutboxState
 from edge.states import Result, Sale
+from tests.simulation.books import unreleased_minor
 from tests.simulation.box import BOOT_S, SimulatedBox
 from tests.simulation.broker import Broker
 from tests.simulation.card import Cards
 from tests.simulation.cloud import SimulatedCloud
 from tests.simulation.hands import HandsOfBox
-from tests.simulation.oracle import Oracle, knows_of_stopped, unreleased_minor
+from tests.simulation.inspector import Inspector
+from tests.simulation.oracle import Oracle
 from tests.simulation.people import customers
 from tests.simulation.phones import CustomerPhone
 from tests.simulation.template import START_MS, Owner, Template, box_settings, enrol_box
 from tests.simulation.witness import Witness
 
 HOUR_S, DAY_S = 3600.0, 86400.0
-CONTACT_AFTER_MS = 120_000
-"""A contact so long after a box has stopped is one in which it could say so."""
 POOR_LINES = 0.8
 """The share of shops that have network only now and then: what this box is made for."""
 REST_S_MAX = 6 * HOUR_S
@@ -93,12 +92,11 @@ class World:
         ]
         self.findings: list[str] = []
         self.witness = Witness(self.oracle, self.findings)
+        self.inspector = Inspector(self.cloud, self.oracle, self.findings, self.clock)
         self.last_hash = ""
         self.is_healing = False
         self.flip_next: set[int] = set()
         self.images: dict[int, tuple[int, tuple[dict[str, bytes], dict[str, bytes]]]] = {}
-        self.suspects: dict[int, tuple[int, int]] = {}
-        """Boxes that were given an older card, with the epoch and the highest number that the cloud held then."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def count(self, kind: str) -> None:
@@ -117,7 +115,7 @@ class World:
                     self.begin(self._poor_line(box))
             self.begin(self._technician())
             self.begin(self._watch_the_books())
-            self.begin(self._watch_suspects())
+            self.begin(self.inspector.watch(lambda: list(self.boxes)))
             troubles = [asyncio.ensure_future(each) for each in begin_faults(self)]
             await self._pass(self.plan.days * DAY_S, troubles)
             self.is_healing = True
@@ -126,6 +124,8 @@ class World:
             await asyncio.gather(*troubles, return_exceptions=True)
             await self._heal()
             await self._come_to_rest()
+            if self.inspector.is_waiting:
+                await self._pass(HOUR_S, [])
             self._judge()
             self.last_hash = self.ledger_hash()
         finally:
@@ -144,7 +144,7 @@ class World:
     # --- Boxes ---
 
     def _box(self, number: int) -> SimulatedBox:
-        hands = HandsOfBox(self.clock.now_ms, has_rtc=self.rng.random() < 0.7)
+        hands = HandsOfBox(number, self.clock.now_ms, has_rtc=self.rng.random() < 0.7)
         hands.boot()
         return self._box_on(number, self.folder / "boxes" / str(number), self.template.owners[number], hands)
 
@@ -172,7 +172,7 @@ class World:
                 box.put_in(image)
                 # Often where there is a line, so that its first contact comes before its first sale.
                 box.cable.is_served = box.cable.is_served or self.rng.random() < 0.5
-                self._expect_found(box)
+                self.inspector.older_card(box)
             elif box.is_out_of_order:
                 await asyncio.sleep(self.rng.uniform(*TECHNICIAN_S))
                 await self.enrol_again(box)
@@ -188,47 +188,23 @@ class World:
         """Have network for some minutes an hour."""
         while not self.is_healing:
             box.cable.is_served = False
-            self.count("line_away")
             if box.life is not None:
                 await self.broker.drop(box.life.line)
             await asyncio.sleep(self.rng.uniform(0.2, 2.0) * HOUR_S)
             box.cable.is_served = True
             await asyncio.sleep(self.rng.uniform(60, 600))
 
-    def _expect_found(self, box: SimulatedBox) -> None:
-        """An older card is in: if the cloud holds more than it does, the very first contact must tell."""
-        self.suspects[box.number] = self.cloud.highest_number(box.known_as)
-
-    async def _watch_suspects(self) -> None:
-        while True:
-            await asyncio.sleep(60)
-            for box in list(self.boxes):
-                state, opened = await box.state(), box.opened_with
-                if state is not None and state.quarantine_reason is not None and box.stopped_since_ms is None:
-                    box.stopped_since_ms = self.clock.now_ms()
-                if state is not None:
-                    self._look_whether_cloud_knows(box, state)
-                if state is None or opened is None or box.number not in self.suspects:
-                    continue
-                epoch, cloud_number = self.suspects[box.number]
-                if state.epoch != epoch or opened.head_number >= cloud_number:
-                    del self.suspects[box.number]
-                elif state.last_contact_ms != opened.last_contact_ms:
-                    del self.suspects[box.number]
-                    self.oracle.old_cards_met += 1
-                    if state.quarantine_reason is None:
-                        self.findings.append(f"box {box.number} had contact with an older card and was not stopped")
-
     async def clone_card(self, box: SimulatedBox) -> None:
         """Somebody copies the card and runs the copy in another board, out of sight, until it has network once."""
         image = box.image()
         number = 100 + self.rng.getrandbits(16)
-        hands = HandsOfBox(self.clock.now_ms, has_rtc=True)
+        hands = HandsOfBox(number, self.clock.now_ms, has_rtc=True)
         hands.boot()
         twin = self._box_on(number, self.folder / "boxes" / str(number), box.owner, hands)
         twin.lay_out(image)
         twin.is_twin, twin.cable.is_served = True, False
         self.boxes.append(twin)
+        self.inspector.copied_card(box, twin)
         self.begin(self._keep_alive(twin))
         self.begin(customers(self, twin))
         await asyncio.sleep(self.rng.uniform(1, 6) * HOUR_S)
@@ -256,15 +232,6 @@ class World:
         """A technician takes an hour to come."""
         return box.stopped_since_ms is not None and self.clock.now_ms() - box.stopped_since_ms > HOUR_S * 1000
 
-    def _look_whether_cloud_knows(self, box: SimulatedBox, state: OutboxState) -> None:
-        """A box that has had contact since it stopped must be on the operator's list of what needs a person."""
-        since_ms, contact_ms, terminal_id = box.stopped_since_ms, state.last_contact_ms, box.known_as
-        if since_ms is None or contact_ms is None or contact_ms - since_ms < CONTACT_AFTER_MS:
-            return
-        enrolled_ms = box.enrolled_ms
-        if not self.cloud.read(lambda session: knows_of_stopped(session, terminal_id, since_ms=enrolled_ms)):
-            self.findings.append(f"box {box.number} has stopped, and nobody in the cloud is told")
-
     async def enrol_again(self, box: SimulatedBox) -> None:
         """Give the board a new card, under its old name and in a new epoch."""
         cloud, now_ms = self.cloud.front, self.clock.now_ms()
@@ -283,6 +250,9 @@ class World:
     def _shown(self, box: SimulatedBox, sale: Sale, result: Result) -> None:
         """Somebody stands before the display."""
         self.witness.see(box, sale, result, now_ms=self.clock.now_ms())
+        key = (box.known_as, sale.payment_id)
+        if key in self.oracle.approvals:
+            self.inspector.approved(box, key)
 
     async def _watch_the_books(self) -> None:
         """Every journal entry balances, at every look and not only in the end."""
@@ -322,6 +292,7 @@ class World:
     def _judge(self) -> None:
         self.findings += self.cloud.unbalanced()
         self.findings += self.cloud.read(lambda session: self.oracle.judge(session, self.phones))
+        self.inspector.judge()
         later_ms = self.clock.now_ms() + RESERVES_BACK_MS
 
         def release(session: Session) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.mutants.hunt import Patience, Verdict, hunt, ranges
 from tests.mutants.tree import copy_tree, digest_of, files_of
+from tests.simulation.place import ENVIRONMENT
 from tests.unit.mutants.small_shop import NODE, PRODUCT, SIMULATOR, build_shop, mutant
 
 
@@ -67,6 +68,24 @@ async def test_a_world_that_does_not_end_is_no_catch(shop: Path, endless: str) -
     patience = Patience(start_s=1, seed_s=0, wall_times=10.0)
     found = await hunt(mutant("price - paid"), shop, simulator=(sys.executable, "-c", endless), patience=patience)
     assert found.verdict is Verdict.HUNG
+
+
+def world_left_behind(world: str) -> list[Path]:
+    return [path for path in (Path(world), Path(world).parent) if path.exists()]
+
+
+async def test_a_simulator_that_is_stopped_leaves_no_world_behind(shop: Path, tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib, signal\n"
+        f"world = pathlib.Path(os.environ['{ENVIRONMENT}']) / 'world'\n"
+        "world.mkdir()\n"
+        f"pathlib.Path('{tmp_path}/noted').write_text(str(world))\n"
+        "print('seed 1 failed: the customer got 5', flush=True)\n"
+        "signal.pause()\n"
+    )
+    found = await hunt(mutant("price - paid"), shop, simulator=(sys.executable, "-c", program))
+    assert found.verdict is Verdict.CAUGHT
+    assert world_left_behind((tmp_path / "noted").read_text()) == []
 
 
 async def test_a_stale_mutant_is_a_result_of_its_own(shop: Path) -> None:

@@ -12,9 +12,11 @@ from tests.proof.__main__ import conclude, main
 from tests.proof.chunks import Result
 from tests.proof.figures import (
     APPROVALS_MIN,
+    CLONES_MET_MIN,
     FAULTS_MIN,
     KIND_MIN,
-    KINDS_MIN,
+    KINDS,
+    OLD_CARDS_MET_MIN,
     SEEDS_MIN,
     Condition,
     ended_conditions,
@@ -25,12 +27,14 @@ from tests.proof.parts import CHAOS, MUTANTS_PART, NAMES, SIMULATION, SUITE, mut
 from tests.proof.servers import missing_words
 
 DAYS = 2_000
-FAULTS = {f"kind_{number}": max(KIND_MIN, FAULTS_MIN // KINDS_MIN) for number in range(KINDS_MIN)}
+FAULTS = dict.fromkeys(sorted(KINDS), max(KIND_MIN, -(-FAULTS_MIN // len(KINDS))))
 GOOD: Mapping[str, Any] = {
     "seeds": [1, SEEDS_MIN],
     "terminal_days": DAYS,
     "approvals": APPROVALS_MIN,
     "faults": FAULTS,
+    "clones_met": CLONES_MET_MIN,
+    "old_cards_met": OLD_CARDS_MET_MIN,
     "failures": [],
     "loss_share_of_bound": 1.0,
 }
@@ -55,8 +59,10 @@ def test_holds_at_exactly_what_was_asked_for() -> None:
         ({"terminal_days": DAYS - 1}, "1,999 terminal-days of 2,000"),
         ({"seeds": [1, SEEDS_MIN - 1]}, "999 seeds"),
         ({"approvals": APPROVALS_MIN - 1}, "199,999 approvals"),
-        ({"faults": FAULTS | {"kind_0": 199}}, "the rarest fault, kind_0, came 199 times"),
-        ({"faults": dict(list(FAULTS.items())[1:]) | {"kind_1": FAULTS_MIN}}, "of 19 kinds"),
+        ({"faults": FAULTS | {"kill": 199}}, "the rarest fault, kill, came 199 times"),
+        ({"faults": {kind: FAULTS_MIN for kind in FAULTS if kind != "bit_flip"}}, "bit_flip, came 0 times"),
+        ({"clones_met": CLONES_MET_MIN - 1}, "49 copied cards met"),
+        ({"old_cards_met": OLD_CARDS_MET_MIN - 1}, "49 older ones"),
         ({"loss_share_of_bound": 1.01}, "1.01 of its bound"),
         ({"failures": [{"seed": 7, "what": ["one is lost", "so is another"]}]}, "seed 7: one is lost; so is another"),
         ({"failures": [{"seed": 7, "what": "one is lost"}] * 6}, "6 seeds failed: seed 7: one is lost;"),
@@ -76,17 +82,18 @@ def test_a_chunk_that_failed_without_a_seed_spoils_it() -> None:
 
 
 def test_nothing_at_all_proves_nothing() -> None:
-    assert not any(condition.holds for condition in simulation_conditions([], terminal_days=1)[:6])
+    assert not any(condition.holds for condition in simulation_conditions([], terminal_days=1)[:-1])
     assert [each.holds for each in ended_conditions("chaos", [], expected=1)] == [False]
     assert [each.holds for each in ended_conditions("chaos", [], expected=0)] == [False]
 
 
 def test_figures_of_several_chunks_are_added_up_and_the_largest_loss_is_kept() -> None:
-    other = {**GOOD, "loss_share_of_bound": 0.5, "lost_by_cards": 3}
+    other = {**GOOD, "loss_share_of_bound": 0.5, "lost_by_cards": 3, "seen_sent": 7}
     figures = figures_of([result(GOOD), result(other)])
     assert (figures.seeds, figures.approvals) == (2 * SEEDS_MIN, 2 * APPROVALS_MIN)
-    assert figures.faults["kind_0"] == 2 * FAULTS["kind_0"]
-    assert (figures.loss_share_of_bound, figures.lost_by_cards) == (1.0, 3)
+    assert figures.faults["kill"] == 2 * FAULTS["kill"]
+    assert (figures.loss_share_of_bound, figures.lost_by_cards, figures.seen_sent) == (1.0, 3, 7)
+    assert (figures.clones_met, figures.old_cards_met) == (2 * CLONES_MET_MIN, 2 * OLD_CARDS_MET_MIN)
 
 
 def test_exit_code_and_summary_follow_the_conditions(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,9 +110,11 @@ def test_seeds_go_on_until_everything_is_enough_but_never_past_twice_the_days() 
     assert part.how_far([result({**GOOD, "terminal_days": 12})]) == "12 of 2,000 terminal-days"
     assert part.is_enough([result(GOOD)])
     assert not part.is_enough([result({**GOOD, "terminal_days": DAYS - 1})])
-    poor = {**GOOD, "approvals": 1}
-    assert not part.is_enough([result(poor)])
-    assert part.is_enough([result({**poor, "terminal_days": 2 * DAYS})])
+    without_a_kind = {kind: times for kind, times in FAULTS.items() if kind != "bit_flip"} | {"kill": FAULTS_MIN}
+    for change in ({"approvals": 1}, {"faults": without_a_kind}, {"clones_met": 0}, {"old_cards_met": 0}):
+        poor = {**GOOD, **change}
+        assert not part.is_enough([result(poor)])
+        assert part.is_enough([result({**poor, "terminal_days": 2 * DAYS})])
 
 
 def test_chunks_of_seeds_follow_one_another_without_a_gap() -> None:

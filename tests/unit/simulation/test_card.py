@@ -37,6 +37,23 @@ async def test_a_full_card_takes_no_sale_and_goes_on_when_there_is_room_again(ca
         assert (await outbox.state()).head_hash == sale.record_hash
 
 
+async def test_a_trouble_is_told_of_once_when_it_is_felt_and_never_before(card_folder: Path) -> None:
+    path, sales = await make_with_sales(card_folder, 3)
+    card, told = Card(card_folder), list[str]()
+    with watching(card):
+        async with await open_outbox(path) as outbox:
+            card.on_first("write_error", lambda: told.append("write"))
+            card.on_first("flush_error", lambda: told.append("flush"))
+            assert await outbox.append(sales.next()) is AppendOutcome.APPENDED
+            assert told == []
+            sale = sales.next()
+            for _ in range(2):
+                card.fail_writes(sqlite3.SQLITE_IOERR_WRITE)
+                with pytest.raises(OutboxNotWritableError):
+                    await outbox.append(sale)
+    assert told == ["write"]
+
+
 async def test_a_full_card_still_takes_what_overwrites_a_file_within_its_length(card_folder: Path) -> None:
     path = make_outbox(card_folder)
     card = Card(card_folder)
