@@ -178,7 +178,7 @@ def _add_operator_routes(router: APIRouter, api: WalletApi) -> None:
 
 
 def _add_phone_routes(router: APIRouter, api: WalletApi) -> None:
-    identify = _identify(api)
+    identify = identify_phone(api)
 
     @router.post("/device/grants", status_code=201)
     def issue(body: NewGrant, device: Annotated[Device, Depends(identify)]) -> dict[str, str]:
@@ -252,8 +252,8 @@ def _open_statements(session: Session, encoded: Sequence[str]) -> list[ReturnSta
     return statements
 
 
-def _identify(api: WalletApi) -> Callable[..., Device]:
-    """Make the check of a phone's signed request."""
+def identify_phone(api: WalletApi) -> Callable[..., Device]:
+    """Make the check of a request that a phone has signed with its binding key."""
 
     async def read_body(request: Request) -> bytes:
         body = await request.body()
