@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-from cloud.http_errors import API_PREFIX, ApiError
+from cloud.http_errors import ApiError
 from cloud.permissions import Permission, SignedIn
 
 TOKEN_COOKIE = "__Host-tillbox"  # noqa: S105 - the name of the cookie, no token.
@@ -90,23 +90,13 @@ def open_to_all() -> None:
     """Mark a route under ``/api/v1`` that needs nobody to be signed in."""
 
 
-def refuse_open_doors(app: FastAPI) -> None:
-    """Raise ``RuntimeError`` where a route under ``/api/v1`` neither has a gate nor says that it is open to all."""
-    for route in api_routes(app):
-        if gate_of(route) is None and not any(call is open_to_all for call in _calls(route.dependant)):
-            raise RuntimeError(f"{route.path} would be open to everybody: give it signed_in(…) or open_to_all")
-
-
-def api_routes(app: FastAPI) -> Iterator[APIRoute]:
-    """Give every route under ``/api/v1``."""
-    for route in app.routes:
-        if isinstance(route, APIRoute) and route.path.startswith(f"{API_PREFIX}/"):
-            yield route
-
-
-def gate_of(route: APIRoute) -> Gate | None:
-    """Return the gate before a route, if it has one."""
-    return next((call for call in _calls(route.dependant) if isinstance(call, Gate)), None)
+def refuse_open_doors(router: APIRouter) -> APIRouter:
+    """Return the router; raises ``RuntimeError`` where a route neither has a gate nor says that it is open to all."""
+    for route in router.routes:
+        calls = list(_calls(route.dependant)) if isinstance(route, APIRoute) else []
+        if not any(isinstance(call, Gate) or call is open_to_all for call in calls):
+            raise RuntimeError(f"{route} would be open to everybody: give it signed_in(…) or open_to_all")
+    return router
 
 
 def csrf_token(token: str) -> str:

@@ -43,15 +43,13 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     app.include_router(wallets_api.make_router(wallets))
     issued = Issued(cloud.keyring.root, cloud.keyring.versions)
     app.include_router(reconciliation_api.make_router(cloud.engine, cloud.cache, issued, token))
-    app.include_router(
-        identity_api.make_router(identity_api.IdentityApi(cloud.engine, cloud.clock, cloud.identity, access))
-    )
-    app.include_router(account_api.make_router(_accounts(cloud, wallets, access)))
-    refuse_open_doors(app)
+    accounts = identity_api.IdentityApi(cloud.engine, cloud.clock, cloud.identity, access)
+    for router in (identity_api.make_router(accounts), account_api.make_router(_customers(cloud, wallets, access))):
+        app.include_router(refuse_open_doors(router))
     return app
 
 
-def _accounts(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> account_api.AccountApi:
+def _customers(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> account_api.AccountApi:
     settings = cloud.settings
     registration = Registration(
         engine=cloud.engine,
