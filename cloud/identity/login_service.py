@@ -54,6 +54,11 @@ def unsuspend(session: Session, login_id: str, *, now_ms: int) -> IdentityRefusa
     return _change(session, login_id, LoginStatus.SUSPENDED, LoginStatus.ACTIVE, now_ms=now_ms)
 
 
+def end_sessions_of_device(session: Session, device_id: str, *, now_ms: int) -> int:
+    """End the sessions that are bound to a phone, because it is lost; answers how many there were."""
+    return token_store.revoke_of_device(session, device_id, now_ms=now_ms)
+
+
 def status_refusal(status: LoginStatus) -> IdentityRefusal | None:
     """Say why a login of this status may not sign in, if so."""
     match status:

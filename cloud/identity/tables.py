@@ -94,7 +94,7 @@ class AccessTokenRow(Base, table=True):
     last_used_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
     expires_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
     revoked_at_ms: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
-    device_id: str | None = Field(default=None, sa_column=Column(String(DEVICE_ID_LENGTH), nullable=True))
+    device_id: str | None = Field(default=None, sa_column=Column(String(DEVICE_ID_LENGTH), nullable=True, index=True))
 
 
 class AttemptRow(Base, table=True):

@@ -73,6 +73,12 @@ def revoke_all(session: Session, login_id: str, *, now_ms: int, but_session_id: 
     return _change(session, is_meant, revoked_at_ms=now_ms)
 
 
+def revoke_of_device(session: Session, device_id: str, *, now_ms: int) -> int:
+    """Revoke the sessions bound to a phone; answers how many."""
+    is_meant = (ACCESS_TOKENS.c.device_id == device_id) & ACCESS_TOKENS.c.revoked_at_ms.is_(None)
+    return _change(session, is_meant, revoked_at_ms=now_ms)
+
+
 def note_use(session: Session, token_hash: bytes, *, now_ms: int) -> None:
     """Note when a token was last used."""
     _change(session, ACCESS_TOKENS.c.token_hash == token_hash, last_used_ms=now_ms)

@@ -17,6 +17,7 @@ from cloud.wallets import customer_service
 from cloud.wallets.customer_service import CustomerRefusal
 from cloud.wallets.customer_store import Device
 from cloud.wallets.registration import NewCustomer, Registration
+from cloud.wallets.reserve import DeviceStatus
 from sync.clock import Clock
 
 _CUSTOMER_WORDS = {
@@ -101,7 +102,8 @@ def _add_register(router: APIRouter, api: AccountApi) -> None:
         request: Request, person: Annotated[SignedIn, own_wallet], device: Annotated[Device, Depends(api.identify)]
     ) -> Envelope[BoundDevice]:
         """Bind this session to the phone that has signed the request; it must be bound to the own wallet."""
-        is_own = device.wallet_id in person.scopes(Permission.OWN_WALLET)
+        is_active = device.status is DeviceStatus.ACTIVE
+        is_own = is_active and device.wallet_id in person.scopes(Permission.OWN_WALLET)
         answer = api.identity.bind_device(person, device.device_id) if is_own else IdentityRefusal.DEVICE_NOT_YOURS
         or_refuse(answer, api.clock)
         return ok(request, BoundDevice(device_id=device.device_id))

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from cloud.db import run_read, run_transaction
 from cloud.http_access import operator_check
 from cloud.http_errors import ApiError
+from cloud.identity import login_service
 from cloud.ledger.batch import PostOutcome
 from cloud.wallets import customer_service, customer_store, service, store
 from cloud.wallets.customer_service import CustomerRefusal
@@ -169,9 +170,12 @@ def _add_operator_routes(router: APIRouter, api: WalletApi) -> None:
     def lost(device_id: str) -> dict[str, int]:
         """Note that a phone's keys are lost: they are denied, and the reserve stays until nothing can come of it."""
         now_ms = api.clock.now_ms()
-        denied = run_transaction(
-            api.engine, lambda session: report_key_lost(session, device_id, now_ms=now_ms), lookup=lambda _: None
-        )
+
+        def work(session: Session) -> Sequence[Serial] | None:
+            login_service.end_sessions_of_device(session, device_id, now_ms=now_ms)
+            return report_key_lost(session, device_id, now_ms=now_ms)
+
+        denied = run_transaction(api.engine, work, lookup=lambda _: None)
         if denied is None:
             raise ApiError(404, "device_unknown", "There is no such phone.")
         return {"denied": len(denied)}

@@ -60,6 +60,7 @@ def upgrade() -> None:
         mysql_engine="InnoDB",
     )
     with op.batch_alter_table("access_tokens", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_access_tokens_device_id"), ["device_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_access_tokens_expires_ms"), ["expires_ms"], unique=False)
         batch_op.create_index(batch_op.f("ix_access_tokens_login_id"), ["login_id"], unique=False)
 
