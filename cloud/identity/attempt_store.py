@@ -5,7 +5,7 @@ import hashlib
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from cloud.db import insert_new
+from cloud.db import insert_new, where_keys
 from cloud.errors import DatabaseBusyError
 from cloud.identity.lockout import Counting, Locked, Standing
 from cloud.identity.tables import ATTEMPTS, AttemptPurpose
@@ -39,6 +39,16 @@ def forget_attempts(session: Session, subject: str, purpose: AttemptPurpose) -> 
     """Count from nothing again: the last attempt was right."""
     zero = {"attempts_count": 0, "since_ms": 0, "locked_until_ms": 0}
     session.execute(ATTEMPTS.update().where(_is(subject_hash(subject), purpose)).values(**zero))
+
+
+def delete_old(session: Session, *, before_ms: int, rows_max: int) -> int:
+    """Delete counts that began before that time and whose last lock had ended before it; answers how many."""
+    is_old = (ATTEMPTS.c.since_ms < before_ms) & (ATTEMPTS.c.locked_until_ms < before_ms)
+    keys = session.execute(select(ATTEMPTS.c.subject, ATTEMPTS.c.purpose).where(is_old).limit(rows_max)).all()
+    for condition in where_keys(ATTEMPTS, key=_KEY, keys=[tuple(each) for each in keys]):
+        # Whoever tried meanwhile is counted on: the row is old only as long as it says so.
+        session.execute(ATTEMPTS.delete().where(condition & is_old))
+    return len(keys)
 
 
 def subject_hash(subject: str) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from cloud.identity import store, token_store
+from cloud.identity import attempt_store, store, token_store
 from cloud.identity.hashing import Purpose, SecretHash
 from cloud.identity.passwords import spell_email
 from cloud.identity.refusals import IdentityRefusal
@@ -18,6 +18,8 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _HOUR_MS = 3600 * 1000
 OPERATOR_SESSION_MS = 12 * _HOUR_MS
 SESSION_MS = 30 * 24 * _HOUR_MS
+KEPT_MS = 30 * 24 * _HOUR_MS
+_DELETED_AT_ONCE_MAX = 1000
 
 
 def make_id(letter: str, random_bytes: RandomBytes, *, length: int = 12) -> str:
@@ -57,6 +59,13 @@ def unsuspend(session: Session, login_id: str, *, now_ms: int) -> IdentityRefusa
 def end_sessions_of_device(session: Session, device_id: str, *, now_ms: int) -> int:
     """End the sessions that are bound to a phone, because it is lost; answers how many there were."""
     return token_store.revoke_of_device(session, device_id, now_ms=now_ms)
+
+
+def forget_old(session: Session, *, now_ms: int) -> int:
+    """Delete a thousand each of the sessions and counts that ended 30 days ago; answers how many rows there were."""
+    before_ms = now_ms - KEPT_MS
+    sessions = token_store.delete_ended(session, before_ms=before_ms, tokens_max=_DELETED_AT_ONCE_MAX)
+    return sessions + attempt_store.delete_old(session, before_ms=before_ms, rows_max=_DELETED_AT_ONCE_MAX)
 
 
 def status_refusal(status: LoginStatus) -> IdentityRefusal | None:

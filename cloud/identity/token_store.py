@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, select
 from sqlalchemy.orm import Session
 
-from cloud.db import insert_all
+from cloud.db import insert_all, where_keys
 from cloud.identity.tables import ACCESS_TOKENS
 from cloud.permissions import TokenKind
 
@@ -77,6 +77,15 @@ def revoke_of_device(session: Session, device_id: str, *, now_ms: int) -> int:
     """Revoke the sessions bound to a phone; answers how many."""
     is_meant = (ACCESS_TOKENS.c.device_id == device_id) & ACCESS_TOKENS.c.revoked_at_ms.is_(None)
     return _change(session, is_meant, revoked_at_ms=now_ms)
+
+
+def delete_ended(session: Session, *, before_ms: int, tokens_max: int) -> int:
+    """Delete tokens that had expired before that time; answers how many."""
+    is_old = ACCESS_TOKENS.c.expires_ms < before_ms
+    keys = session.execute(select(ACCESS_TOKENS.c.token_hash).where(is_old).limit(tokens_max)).scalars().all()
+    for condition in where_keys(ACCESS_TOKENS, key=("token_hash",), keys=[(each,) for each in keys]):
+        session.execute(ACCESS_TOKENS.delete().where(condition))
+    return len(keys)
 
 
 def note_use(session: Session, token_hash: bytes, *, now_ms: int) -> None:

@@ -10,7 +10,7 @@ from cloud.db import run_read, run_transaction
 from cloud.identity import login_service, store
 from cloud.identity.hashing import Purpose
 from cloud.identity.lockout import ADDRESS_ATTEMPTS_MAX, ADDRESS_WINDOW_MS, FREE_ATTEMPTS, Locked
-from cloud.identity.login_service import OPERATOR_SESSION_MS
+from cloud.identity.login_service import KEPT_MS, OPERATOR_SESSION_MS
 from cloud.identity.passwords import SecretRefusal
 from cloud.identity.peppers import PepperError, Peppers
 from cloud.identity.refusals import IdentityRefusal
@@ -344,6 +344,27 @@ def test_a_session_is_bound_to_one_phone_for_its_life(world: IdentityWorld) -> N
     assert ended == 1
     assert world.identity.find_session(opened.token) is None
     assert bind(opened.person, "D-first") is IdentityRefusal.DEVICE_NOT_YOURS
+
+
+def test_what_ended_a_month_ago_is_forgotten_and_nothing_else(world: IdentityWorld) -> None:
+    world.signed_in(ADA)
+    for _ in range(FREE_ATTEMPTS):
+        world.log_in("nobody@example.org", password=WRONG)
+
+    def forget() -> int:
+        now_ms = world.clock.now_ms()
+        return run_transaction(world.engine, lambda session: login_service.forget_old(session, now_ms=now_ms))
+
+    assert forget() == 1  # The own count, which is zero again.
+    world.clock.pass_s(KEPT_MS / 1000)
+    assert forget() == 0
+    world.clock.pass_s(0.001)
+    assert forget() == 1  # The address; the strange e-mail was locked for half a minute more.
+    world.clock.pass_s(30)
+    assert forget() == 1
+    world.clock.pass_s(KEPT_MS / 1000)
+    assert forget() == 1  # The session, which ended by itself.
+    assert forget() == 0
 
 
 def test_the_database_holds_no_secret_in_the_clear(world: IdentityWorld) -> None:
