@@ -195,37 +195,27 @@ def make_pepper() -> None:
 )
 def create_operator(email: str, roles: tuple[str, ...]) -> None:
     """Make an operator's login; the password is asked for, or taken from TILLBOX_OPERATOR_PASSWORD."""
-    import secrets
-
-    from cloud.db import make_engine, run_transaction
-    from cloud.identity.hashing import Hasher, Purpose
-    from cloud.identity.login_service import create_login, make_id
-    from cloud.identity.passwords import judge_password, spell_email
+    from cloud.db import make_engine
+    from cloud.identity.hashing import Hasher
     from cloud.identity.peppers import load_peppers
-    from cloud.identity.refusals import WORDS, IdentityRefusal
+    from cloud.identity.refusals import WORDS
+    from cloud.identity.service import Identity
     from cloud.identity.store import Login
     from cloud.permissions import Role, RoleHeld
+    from sync.clock import SystemClock
 
-    spelled = spell_email(email)
-    if spelled is None:
-        raise click.ClickException(f"{WORDS[IdentityRefusal.EMAIL_INVALID][1]} [email_invalid]")
     with _told_to_a_person():
         settings = _settings()
         hasher = Hasher(load_peppers(settings.pepper_file))
         hasher.require_pepper(None)
-        password = _ask_operator_password()
-        unfit = judge_password(password, email=spelled)
-        if unfit is not None:
-            raise click.ClickException(f"{WORDS[unfit][1]} [{unfit.value}]")
-        login = Login(make_id("L", secrets.token_bytes), spelled, _now_ms())
-        held = [RoleHeld(Role(role)) for role in roles]
-        chosen = hasher.hash(Purpose.PASSWORD, password)
         engine = make_engine(settings.effective_database_url, pool_size=1)
         try:
-            made = run_transaction(engine, lambda session: create_login(session, login, roles=held, password=chosen))
+            made = Identity(engine, SystemClock(), hasher).make_login(
+                email=email, password=_ask_operator_password(), roles=[RoleHeld(Role(role)) for role in roles]
+            )
         finally:
             engine.dispose()
-    if isinstance(made, IdentityRefusal):
+    if not isinstance(made, Login):
         raise click.ClickException(f"{WORDS[made][1]} [{made.value}]")
     click.echo(f"{made.email} may log in as {', '.join(sorted(set(roles)))} ({made.login_id}).")
 

@@ -16,6 +16,7 @@ from cloud.http_errors import RequestIds, error_response, install_error_handlers
 from cloud.identity import api as identity_api
 from cloud.ingest import chain_store, payment_store
 from cloud.merchants import api as merchants_api
+from cloud.merchants import staff_api
 from cloud.merchants import store as merchant_store
 from cloud.merchants.tables import MerchantStatus
 from cloud.reconciliation import api as reconciliation_api
@@ -44,7 +45,12 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     issued = Issued(cloud.keyring.root, cloud.keyring.versions)
     app.include_router(reconciliation_api.make_router(cloud.engine, cloud.cache, issued, token))
     accounts = identity_api.IdentityApi(cloud.engine, cloud.clock, cloud.identity, access)
-    for router in (identity_api.make_router(accounts), account_api.make_router(_customers(cloud, wallets, access))):
+    staff = staff_api.StaffApi(cloud.engine, cloud.clock, cloud.identity, access)
+    for router in (
+        identity_api.make_router(accounts),
+        account_api.make_router(_customers(cloud, wallets, access)),
+        staff_api.make_router(staff),
+    ):
         app.include_router(refuse_open_doors(router))
     return app
 

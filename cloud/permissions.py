@@ -58,6 +58,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.ADMINISTRATOR: frozenset(
         {
             Permission.OWN_ACCOUNT,
+            Permission.MANAGE_STAFF,
             Permission.READ_CUSTOMERS,
             Permission.SUSPEND_LOGINS,
             Permission.MANAGE_OPERATORS,

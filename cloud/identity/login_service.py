@@ -20,6 +20,7 @@ OPERATOR_SESSION_MS = 12 * _HOUR_MS
 SESSION_MS = 30 * 24 * _HOUR_MS
 KEPT_MS = 30 * 24 * _HOUR_MS
 _DELETED_AT_ONCE_MAX = 1000
+_MEMBERS_MAX = 200
 
 
 def make_id(letter: str, random_bytes: RandomBytes, *, length: int = 12) -> str:
@@ -43,16 +44,29 @@ def create_login(
     return spelled
 
 
-def suspend(session: Session, login_id: str, *, now_ms: int) -> IdentityRefusal | None:
-    """Suspend a login and end every session of it; a right password lets nobody in until it is lifted."""
+def members(session: Session, scope: str) -> list[tuple[Login, tuple[RoleHeld, ...]]]:
+    """List who has a role for a merchant, by e-mail, at most 200."""
+    found = store.logins_in(session, scope, logins_max=_MEMBERS_MAX)
+    return [(login, store.roles_of(session, login.login_id)) for login in found]
+
+
+def suspend(session: Session, login_id: str, *, now_ms: int, scope: str | None = None) -> IdentityRefusal | None:
+    """Suspend a login and end every session of it; a right password lets nobody in until it is lifted.
+
+    With a ``scope``, a login without a role there is as unknown as none.
+    """
+    if scope is not None and not _is_member(session, login_id, scope):
+        return IdentityRefusal.LOGIN_UNKNOWN
     refusal = _change(session, login_id, LoginStatus.ACTIVE, LoginStatus.SUSPENDED, now_ms=now_ms)
     if refusal is None:
         token_store.revoke_all(session, login_id, now_ms=now_ms)
     return refusal
 
 
-def unsuspend(session: Session, login_id: str, *, now_ms: int) -> IdentityRefusal | None:
-    """Lift a suspension; the sessions that it ended stay ended."""
+def unsuspend(session: Session, login_id: str, *, now_ms: int, scope: str | None = None) -> IdentityRefusal | None:
+    """Lift a suspension; the sessions that it ended stay ended. ``scope`` as with ``suspend``."""
+    if scope is not None and not _is_member(session, login_id, scope):
+        return IdentityRefusal.LOGIN_UNKNOWN
     return _change(session, login_id, LoginStatus.SUSPENDED, LoginStatus.ACTIVE, now_ms=now_ms)
 
 
@@ -82,6 +96,10 @@ def status_refusal(status: LoginStatus) -> IdentityRefusal | None:
 def session_length_ms(roles: Sequence[RoleHeld]) -> int:
     """Return how long a session lasts at most: a working day for operators, 30 days for everybody else."""
     return OPERATOR_SESSION_MS if any(held.role in OPERATOR_ROLES for held in roles) else SESSION_MS
+
+
+def _is_member(session: Session, login_id: str, scope: str) -> bool:
+    return any(held.scope == scope for held in store.roles_of(session, login_id))
 
 
 def _are_of_one_kind(roles: Sequence[RoleHeld]) -> bool:

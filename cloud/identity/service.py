@@ -7,7 +7,7 @@ without holding a lock, and a second transaction writes what came of it, if the 
 import base64
 import hashlib
 import secrets as system_secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from cloud.db import run_read, run_transaction
 from cloud.identity import attempt_store, store, token_store
 from cloud.identity.hashing import Hasher, Purpose, SecretHash
 from cloud.identity.lockout import Locked, count_attempt, count_visit
-from cloud.identity.login_service import make_id, session_length_ms, status_refusal
+from cloud.identity.login_service import create_login, make_id, session_length_ms, status_refusal
 from cloud.identity.passwords import SecretRefusal, judge_password, judge_pin, spell_email
 from cloud.identity.refusals import IdentityRefusal
 from cloud.identity.store import Login, Secret
@@ -157,6 +157,25 @@ class Identity:
             lambda session: token_store.bind_device(session, person.login_id, person.session_id, device_id=device_id)
         )
         return None if is_bound else IdentityRefusal.DEVICE_NOT_YOURS
+
+    def make_login(
+        self, *, email: str, password: str, roles: Sequence[RoleHeld]
+    ) -> Login | IdentityRefusal | SecretRefusal:
+        """Make a login for somebody who is told the password; they change it."""
+        spelled = spell_email(email)
+        if spelled is None:
+            return IdentityRefusal.EMAIL_INVALID
+        unfit = judge_password(password, email=spelled)
+        if unfit is not None:
+            return unfit
+        with self.hasher.turn():
+            chosen = self.hasher.hash(Purpose.PASSWORD, password)
+        login = Login(make_id("L", self._random_bytes), spelled, self._clock.now_ms())
+        return run_transaction(
+            self._engine,
+            lambda session: create_login(session, login, roles=roles, password=chosen),
+            lookup=lambda session: store.find_login(session, login.login_id),
+        )
 
     def reserve_visit(self, address: str) -> Locked | None:
         """Count a registration from this address, before anything is done for it."""

@@ -71,6 +71,13 @@ def roles_of(session: Session, login_id: str) -> tuple[RoleHeld, ...]:
     return tuple(sorted(RoleHeld(Role(row.role), row.scope) for row in rows))
 
 
+def logins_in(session: Session, scope: str, *, logins_max: int) -> list[Login]:
+    """Who has a role for this merchant or wallet, by e-mail."""
+    members = select(LOGIN_ROLES.c.login_id).where(LOGIN_ROLES.c.scope == scope)
+    statement = select(LOGINS).where(LOGINS.c.login_id.in_(members)).order_by(LOGINS.c.email).limit(logins_max)
+    return [_login(row) for row in session.execute(statement)]
+
+
 def change_status(
     session: Session, login_id: str, *, from_status: LoginStatus, to_status: LoginStatus, now_ms: int
 ) -> bool:

@@ -16,7 +16,7 @@ from cloud.identity.peppers import PepperError, Peppers
 from cloud.identity.refusals import IdentityRefusal
 from cloud.identity.service import Identity, OpenedSession
 from cloud.identity.store import Login
-from cloud.identity.tables import ACCESS_TOKENS, ATTEMPTS, LOGIN_ROLES, LOGIN_SECRETS, LOGINS
+from cloud.identity.tables import ACCESS_TOKENS, ATTEMPTS, LOGIN_ROLES, LOGIN_SECRETS, LOGINS, LoginStatus
 from cloud.permissions import Permission, Role, RoleHeld, SignedIn, TokenKind
 from tests.counts import count
 from tests.fakes.identity_world import PASSWORD, PEPPERS, PIN, WRONG, CountingHasher, IdentityWorld
@@ -271,6 +271,16 @@ def test_a_suspended_login_is_out_at_once_and_gets_in_again_when_it_is_lifted(wo
     world.signed_in(ADA)
 
 
+def test_a_blocked_login_is_out_although_its_session_was_not_ended(world: IdentityWorld) -> None:
+    opened, now_ms = world.signed_in(ADA), world.clock.now_ms()
+    change = {"from_status": LoginStatus.ACTIVE, "to_status": LoginStatus.BLOCKED}
+    assert run_transaction(
+        world.engine, lambda session: store.change_status(session, opened.person.login_id, now_ms=now_ms, **change)
+    )
+    assert world.identity.find_session(opened.token) is None
+    assert world.log_in(ADA) is IdentityRefusal.LOGIN_BLOCKED
+
+
 def test_an_email_has_one_login_and_roles_of_one_kind(world: IdentityWorld) -> None:
     password, now_ms = world.hasher.hash(Purpose.PASSWORD, PASSWORD), world.clock.now_ms()
 
@@ -379,5 +389,5 @@ def test_the_database_holds_no_secret_in_the_clear(world: IdentityWorld) -> None
         ]
     held = repr(rows)
     assert len(rows) >= 5
-    for secret in (PASSWORD, PIN, opened.token, "stranger@example.org", ADA):
+    for secret in (PASSWORD, PIN, opened.token[:16], "stranger@example.org", ADA):
         assert secret not in held

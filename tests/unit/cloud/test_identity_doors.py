@@ -38,6 +38,10 @@ DOORS = {
     ("POST", "/api/v1/me/pin/verify"): Permission.OWN_WALLET,
     ("POST", "/api/v1/operator/logins/{login_id}/suspend"): Permission.SUSPEND_LOGINS,
     ("POST", "/api/v1/operator/logins/{login_id}/unsuspend"): Permission.SUSPEND_LOGINS,
+    ("POST", "/api/v1/merchants/{merchant_id}/staff"): Permission.MANAGE_STAFF,
+    ("GET", "/api/v1/merchants/{merchant_id}/staff"): Permission.MANAGE_STAFF,
+    ("POST", "/api/v1/merchants/{merchant_id}/staff/{login_id}/suspend"): Permission.MANAGE_STAFF,
+    ("POST", "/api/v1/merchants/{merchant_id}/staff/{login_id}/unsuspend"): Permission.MANAGE_STAFF,
 }
 
 

@@ -285,6 +285,42 @@ async def test_a_suspended_customer_is_out_until_it_is_lifted(world: IdentityWor
     await browser(http, ADA)
 
 
+async def test_an_owner_lets_in_and_suspends_own_staff_and_nobody_elses(
+    world: IdentityWorld, http: httpx.AsyncClient
+) -> None:
+    mine, other = (world.clouds.merchant(name).hex() for name in ("Mine", "Other"))
+    world.person("admin@example.org", Role.ADMINISTRATOR)
+    strangers_id = world.person("stranger@example.org", Role.CASHIER, scope=other)
+    administrator = await integration(http, "admin@example.org")
+    body = {"email": "owner@example.org", "password": PASSWORD, "role": "owner"}
+    nowhere = await administrator.ask("POST", "/merchants/00000000000000ff/staff", body)
+    assert told(nowhere) == (404, "not_found")
+    assert told(await administrator.ask("POST", f"/merchants/{mine}/staff", body)) == (201, "ok")
+    owner, staff = await integration(http, "owner@example.org"), f"/merchants/{mine}/staff"
+    for changes, expected in (
+        ({"email": "nobody"}, (422, "email_invalid")),
+        ({"password": "short"}, (422, "password_too_short")),
+        ({"role": "administrator"}, (422, "invalid_request")),
+        ({"email": "stranger@example.org"}, (409, "email_taken")),
+        ({"email": "till@example.org", "role": "cashier"}, (201, "ok")),
+    ):
+        assert told(await owner.ask("POST", staff, body | changes)) == expected
+    listed = (await owner.ask("GET", staff)).json()["data"]
+    assert [(each["email"], each["roles"]) for each in listed] == [
+        ("owner@example.org", ["owner"]),
+        ("till@example.org", ["cashier"]),
+    ]
+    cashier, cashiers_id = await integration(http, "till@example.org"), listed[1]["login_id"]
+    assert told(await cashier.ask("GET", staff)) == (403, "not_allowed")
+    assert told(await owner.ask("GET", f"/merchants/{other}/staff")) == (404, "not_found")
+    assert told(await owner.ask("POST", f"{staff}/{strangers_id}/suspend")) == (404, "login_unknown")
+    assert told(await owner.ask("POST", f"{staff}/{cashiers_id}/suspend")) == (200, "ok")
+    assert told(await cashier.ask("GET", "/auth/me")) == (401, "not_signed_in")
+    assert told(await owner.ask("POST", f"{staff}/{strangers_id}/unsuspend")) == (404, "login_unknown")
+    assert told(await owner.ask("POST", f"{staff}/{cashiers_id}/unsuspend")) == (200, "ok")
+    await integration(http, "till@example.org")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "told_code"),
     [

@@ -178,7 +178,7 @@ def test_every_role_has_its_permissions_and_a_kind() -> None:
         (Permission.OWN_WALLET, {Role.CUSTOMER}),
         (Permission.TAKE_PAYMENTS, {Role.CASHIER, Role.MANAGER, Role.OWNER}),
         (Permission.REFUND_SALES, {Role.MANAGER, Role.OWNER}),
-        (Permission.MANAGE_STAFF, {Role.OWNER}),
+        (Permission.MANAGE_STAFF, {Role.OWNER, Role.ADMINISTRATOR}),
         (Permission.SUSPEND_LOGINS, {Role.SUPPORT, Role.ADMINISTRATOR}),
         (Permission.MANAGE_OPERATORS, {Role.ADMINISTRATOR}),
         (Permission.SETTLE, {Role.FINANCE}),
