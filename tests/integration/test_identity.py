@@ -147,7 +147,8 @@ def test_guesses_of_a_pin_from_many_threads_are_evaluated_five_times(world: Iden
     person = ada(world)
     assert world.identity.set_pin(person, password=PASSWORD, pin=PIN) is None
     world.hasher.evaluated = 0
-    answers = at_once(lambda number: show_pin(world, person, f"{number:06}"), threads_count=8, each=25)
+    each = count(reduced=25, full=1250)
+    answers = at_once(lambda number: show_pin(world, person, f"{number:06}"), threads_count=8, each=each)
     assert world.hasher.evaluated == FREE_ATTEMPTS
     assert answers.count(IdentityRefusal.WRONG_PIN) == FREE_ATTEMPTS
     assert isinstance(show_pin(world, person), Locked)

@@ -110,6 +110,15 @@ async def test_a_browser_changes_nothing_without_its_own_csrf_token(http: httpx.
     assert told(await client.ask("GET", "/auth/me")) == (200, "ok")
 
 
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+async def test_no_form_of_another_site_signs_anybody_in(http: httpx.AsyncClient, content_type: str) -> None:
+    await registered(http)
+    headers = {"Content-Type": content_type} if content_type else {}
+    answer = await http.post("/api/v1/auth/login", content=json.dumps(LOG_IN), headers=headers)
+    assert told(answer) == (422, "invalid_request")
+    assert not http.cookies
+
+
 async def test_a_header_that_signs_in_needs_no_csrf_token_and_goes_before_the_cookie(http: httpx.AsyncClient) -> None:
     await registered(http)
     await browser(http, ADA)
