@@ -14,11 +14,23 @@ What a customer or a terminal did wrong is a value of an enum and never stands h
     └── LedgerInvariantError           ledger_invariant_broken  books and rows disagree: stop, ask a person
 """
 
+from collections.abc import Callable
+
 
 class CloudError(Exception):
     """Whatever the cloud raises on purpose; ``code`` is stable, the text is for a person."""
 
     code = "cloud_error"
+
+    def __reduce__(self) -> tuple[Callable[..., "CloudError"], tuple[object, ...]]:
+        # One that comes back from a posting process is not built anew: not every kind is, by its text alone.
+        return _came_back, (type(self), self.args, self.__dict__)
+
+
+def _came_back(kind: type[CloudError], args: tuple[object, ...], attributes: dict[str, object]) -> CloudError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class DatabaseError(CloudError):
@@ -69,10 +81,6 @@ class EntryError(CloudError):
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
         self.code = code
-
-    def __reduce__(self) -> tuple[type["EntryError"], tuple[str, str]]:
-        # It comes back from a posting process, and an exception is sent by its arguments, which here are the text only.
-        return type(self), (self.code, str(self))
 
 
 class LedgerInvariantError(CloudError):

@@ -2,8 +2,7 @@
 
 Checking signatures and building entries is work for a processor, and one Python process uses one. So a worker may
 have several processes for it, each with a connection of its own: while one holds the locks of the accounts and waits
-for its commit, the next one checks. Which of them takes a message depends on the terminal alone, so that a chain's
-batches are taken in their order.
+for its commit, the next one checks. What one terminal sends stays with one of them while any of it is under way.
 """
 
 import asyncio
@@ -15,6 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
+from multiprocessing import forkserver
 from typing import Protocol
 
 from sqlalchemy.orm import Session
@@ -24,7 +24,7 @@ from cloud.ingest.service import Incoming, Reply, take_batches
 from cloud.settings import CloudSettings
 
 
-class Posting(Protocol):
+class Committer(Protocol):
     """Commits batches in one transaction, as often as it needs until the database is there.
 
     Raises ``CloudError`` and ``DBAPIError`` where the books cannot take them; nothing is changed then.
@@ -58,6 +58,7 @@ class PostingProcess:
 
     async def open(self) -> None:
         """Wait until the process stands, which takes it a second or two."""
+        _start_fork_server()
         await asyncio.get_running_loop().run_in_executor(self._executor, _check_ready)
 
     async def take(self, batches: Sequence[Incoming]) -> list[Reply]:
@@ -70,7 +71,7 @@ class PostingProcess:
 
 
 @asynccontextmanager
-async def open_postings(cloud: Cloud) -> AsyncIterator[Sequence[Posting]]:
+async def open_committers(cloud: Cloud) -> AsyncIterator[Sequence[Committer]]:
     """Give what commits a worker's batches, as many as the settings ask for, ready to work."""
     if cloud.engine.dialect.name == "sqlite" or cloud.settings.worker_processes == 0:
         yield [OwnProcess(cloud)]
@@ -81,6 +82,16 @@ async def open_postings(cloud: Cloud) -> AsyncIterator[Sequence[Posting]]:
         yield processes
     finally:
         await asyncio.gather(*(process.close() for process in processes))
+
+
+def _start_fork_server() -> None:
+    # A service manager's stop reaches the whole group, and without the server the processes could not end in order. It
+    # ends by itself with the worker.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _cloud: Cloud | None = None

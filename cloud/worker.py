@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from cloud.errors import CloudError
 from cloud.foundation import Cloud
 from cloud.ingest.service import Incoming, Reply, note_not_posted, single_records, take_hello
-from cloud.posting_process import OwnProcess, Posting, open_postings
+from cloud.posting_process import Committer, OwnProcess, open_committers
 from cloud.settings import CloudSettings
 from cloud.upkeep import DEFAULT_PACE, Pace, Upkeep
 from sync.acknowledgement import ACKNOWLEDGEMENT, Acknowledgement
@@ -73,8 +73,8 @@ class LinkTransport:
 
 async def run_worker(cloud: Cloud) -> None:
     """Connect to the broker and work until cancelled; raises ``LinkSetupError`` where the certificates are missing."""
-    async with open_postings(cloud) as postings, Link(link_settings(cloud.settings)) as link:
-        await Worker(cloud, LinkTransport(link), postings=postings).run()
+    async with open_committers(cloud) as committers, Link(link_settings(cloud.settings)) as link:
+        await Worker(cloud, LinkTransport(link), committers=committers).run()
 
 
 def link_settings(settings: CloudSettings) -> LinkSettings:
@@ -105,7 +105,7 @@ class _Sorted:
 class _Lane:
     """Messages in the order of their arrival, and who commits them; ``open`` counts those of each terminal in it."""
 
-    posting: Posting
+    committer: Committer
     queue: "asyncio.Queue[Received]" = field(default_factory=lambda: asyncio.Queue(BATCH_MESSAGES_MAX))
     open: Counter[TerminalId | None] = field(default_factory=Counter)
 
@@ -120,7 +120,7 @@ class _Lane:
 class Worker:
     """One worker process's loops; ``run`` never ends by itself.
 
-    ``postings`` commit side by side, each in its lane of messages; by default one, in this process. What one terminal
+    ``committers`` work side by side, each in its lane of messages; by default one, in this process. What one terminal
     sends is never in two lanes at once.
     """
 
@@ -130,12 +130,12 @@ class Worker:
         transport: Transport,
         *,
         pace: Pace = DEFAULT_PACE,
-        postings: Sequence[Posting] | None = None,
+        committers: Sequence[Committer] | None = None,
     ) -> None:
         self._cloud = cloud
         self._transport = transport
         self._upkeep = Upkeep(cloud, self._send, pace=pace)
-        self._lanes = [_Lane(posting) for posting in postings or [OwnProcess(cloud)]]
+        self._lanes = [_Lane(committer) for committer in committers or [OwnProcess(cloud)]]
 
     async def run(self) -> None:
         """Ingest and keep up until cancelled; a bug in either ends both."""
@@ -160,19 +160,19 @@ class Worker:
             while True:
                 # Answers wait for the broker, and the next records need not wait for them.
                 received = await _gather(lane.queue)
-                answering.append(await self._take(received, lane.posting, tasks))
+                answering.append(await self._take(received, lane.committer, tasks))
                 lane.close(received)
                 if len(answering) > ANSWERING_MAX:
                     await answering.popleft()
 
     async def _take(
-        self, received: Sequence[Received], posting: Posting, tasks: asyncio.TaskGroup
+        self, received: Sequence[Received], committer: Committer, tasks: asyncio.TaskGroup
     ) -> "asyncio.Task[None]":
         """Commit a micro-batch, and begin to answer it; whoever waits for the task knows that it is off the broker."""
         wanted = _sort(received)
         # Greetings first: the answer sets the box's clock, by which what follows is judged, and it must not be old.
         welcoming = tasks.create_task(self._welcome(await self._greet(wanted.hellos)))
-        replies = await self._commit(wanted.batches, posting)
+        replies = await self._commit(wanted.batches, committer)
         return tasks.create_task(self._finish(received, replies, welcoming))
 
     async def _finish(
@@ -211,7 +211,7 @@ class Worker:
                 _log.warning("hello_refused terminal=%s refusal=%s", hello.terminal_id.hex(), reply)
         return [reply for reply in replies if not isinstance(reply, Refusal)]
 
-    async def _commit(self, batches: Sequence[Incoming], posting: Posting) -> list[Reply]:
+    async def _commit(self, batches: Sequence[Incoming], committer: Committer) -> list[Reply]:
         """Commit all batches together; what breaks the work is parted until one record is left, and that is named.
 
         The record is not acknowledged, so its box keeps it and gives it up as lost in the end; those around it are
@@ -220,13 +220,13 @@ class Worker:
         if not batches:
             return []
         try:
-            return await posting.take(batches)
+            return await committer.take(batches)
         except (CloudError, DBAPIError) as error:
             parts = batches if len(batches) > 1 else single_records(batches[0])
             if len(parts) == 1:
                 await self._name_not_posted(parts[0], error)
                 return []
-        replies = [reply for part in parts for reply in await self._commit([part], posting)]
+        replies = [reply for part in parts for reply in await self._commit([part], committer)]
         return list({(reply.terminal_id, reply.epoch, reply.nonce): reply for reply in replies}.values())
 
     async def _name_not_posted(self, batch: Incoming, error: CloudError | DBAPIError) -> None:

@@ -87,11 +87,11 @@ class OurLedger:
             lambda session: update_rows(session, ACCOUNTS, rows, key="id", guards=columns, sets=columns),
         )
 
-    def payments_per_s(self, payments: int) -> float:
+    def payments_per_s(self, payments: int, *, in_transaction: int = PER_TRANSACTION) -> float:
         """Post so many payments and answer how many a second."""
         began_s = perf_counter()
-        for _ in range(payments // PER_TRANSACTION):
-            cut = [next(self._numbers) for _ in range(PER_TRANSACTION)]
+        for _ in range(payments // in_transaction):
+            cut = [next(self._numbers) for _ in range(in_transaction)]
             self._post([_payment(number) for number in cut])
         return payments / (perf_counter() - began_s)
 
@@ -190,14 +190,20 @@ def rows() -> list[Row]:
         empty, full = OurLedger(server.create_database("empty")), OurLedger(server.create_database("full"))
         full.seed(SEEDED_ENTRIES)
         figures = [
-            (empty.payments_per_s(PAYMENTS), full.payments_per_s(PAYMENTS), peer.payments_per_s(PEER_PAYMENTS))
+            (
+                empty.payments_per_s(PAYMENTS),
+                full.payments_per_s(PAYMENTS),
+                peer.payments_per_s(PEER_PAYMENTS),
+                empty.payments_per_s(PEER_PAYMENTS, in_transaction=1),
+            )
             for _ in range(ROUNDS)
         ]
         empty.check()
         for ledger in (empty, full):
             ledger.engine.dispose()
-    of_empty, of_full, of_peer = zip(*figures, strict=True)
+    of_empty, of_full, of_peer, one_by_one = zip(*figures, strict=True)
     return [
         row_of("posting_per_s_at_1m_rows", unit="1/s", values=of_full, bares=of_empty),
         row_of("hordak_ratio", unit="1/s", values=of_empty, bares=of_peer, target=Target("ratio", "least", 25)),
+        row_of("hordak_ratio_one_by_one", unit="1/s", values=one_by_one, bares=of_peer),
     ]

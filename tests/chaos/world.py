@@ -43,8 +43,8 @@ FUNDS_MINOR = 200_00
 CODE_LIMIT_MINOR = 50
 """Ceiling of a one-way code here: small, so that one reserve covers many codes that are still on their way."""
 CURRENCY = "EUR"
-STOP_TIMEOUT_S = 20.0
-LEFT_OVER_S = 10.0
+STOP_TIMEOUT_S = 60.0
+LEFT_OVER_S = 30.0
 
 
 @dataclass(slots=True)

@@ -87,8 +87,8 @@ def test_a_redis_that_hangs_costs_one_short_wait_and_no_repeated_command(make_re
         cache.put(MERCHANT, "m", b"during")
     waited_s = time.monotonic() - began
     server.resume()
-    # One time-out of a quarter of a second, however loaded the machine; redis-py's own retries alone would take ten.
-    assert 0.2 < waited_s < 2.0
+    # One time-out of a quarter of a second; a hundred of them would take 25, redis-py's own retries alone ten.
+    assert 0.2 < waited_s < 8.0
     clock.hand_ms += 10_000
     assert cache.get(MERCHANT, "m") is not None
     with redis.Redis.from_url(server.url) as plain:

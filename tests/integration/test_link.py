@@ -188,7 +188,11 @@ MESSAGE = bytes.fromhex("320700017400010061")
 )
 async def test_what_a_broker_says_is_named(words: bytes, fault: LinkFault, pki: CertificateFolder) -> None:
     async with speaking(words, pki) as port:
-        settings = replace(box_settings(pki, port), connect_timeout_s=0.5, backoff=Backoff(60_000, 60_000))
+        # Only who waits for a word that never comes has to give up soon.
+        connect_timeout_s = 0.5 if fault is LinkFault.NO_ANSWER else PATIENCE_S
+        settings = replace(
+            box_settings(pki, port), connect_timeout_s=connect_timeout_s, backoff=Backoff(60_000, 60_000)
+        )
         async with listening(settings) as box:
             assert (await box.down()).fault is fault
             assert box.link.takeover_count == (fault in (LinkFault.TAKEN_OVER, LinkFault.CLOSED_EARLY))
@@ -258,7 +262,8 @@ def test_files_that_cannot_be_used_are_said_at_once(broken: str, pki: Certificat
 
 async def test_closing_does_not_wait_for_a_broker_that_says_nothing(broker: Mosquitto, pki: CertificateFolder) -> None:
     broker.pause()
-    async with asyncio.timeout(1), listening(replace(box_settings(pki, broker.port), connect_timeout_s=3.0)):
+    patient = replace(box_settings(pki, broker.port), connect_timeout_s=10 * PATIENCE_S)
+    async with asyncio.timeout(PATIENCE_S), listening(patient):
         await asyncio.sleep(0)
     broker.resume()
 
@@ -319,7 +324,7 @@ async def test_who_publishes_into_a_dying_link_learns_it(pki: CertificateFolder,
         publishing = [asyncio.create_task(box.link.publish(RECORDS_OF_BOX, b"lost?")) for _ in range(150)]
         await asyncio.sleep(0)
         network.cut()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(10):
             outcomes = await asyncio.gather(*publishing, return_exceptions=True)
         assert all(isinstance(outcome, LinkError) for outcome in outcomes)
 
@@ -362,11 +367,11 @@ async def test_a_silent_network_is_noticed_by_the_missing_answer_to_a_ping(
 ) -> None:
     async with (
         Proxy(target_port=broker.port) as network,
-        listening(replace(box_settings(pki, network.port), keepalive_s=1, connect_timeout_s=0.5)) as box,
+        listening(replace(box_settings(pki, network.port), keepalive_s=1, connect_timeout_s=5.0)) as box,
     ):
         await box.up()
         network.freeze()
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(PATIENCE_S):
             await box.down()
 
 

@@ -1,8 +1,6 @@
 """Messages over real brokers: taken once, given again when not acknowledged, held back when too many wait."""
 
 import asyncio
-import os
-import signal
 from dataclasses import replace
 
 import pytest
@@ -13,7 +11,6 @@ from sync.link_connection import RECEIVE_MAX
 from sync.topics import ACKNOWLEDGEMENT, STATUS, topic
 from tests.integration.link_world import (
     BOX,
-    PATIENCE_S,
     RECORDS_OF_BOX,
     WORKERS,
     Listener,
@@ -24,6 +21,7 @@ from tests.integration.link_world import (
     pki,
     worker_settings,
 )
+from tests.servers.broker_storage import save_broker
 from tests.servers.certificates import CertificateFolder
 
 __all__ = ["broker", "embedded", "pki"]
@@ -43,7 +41,7 @@ async def test_what_was_not_acknowledged_comes_again_after_the_broker_was_away(
             await box.link.publish(RECORDS_OF_BOX, payload)
         one, two, _ = await worker.received(3)
         one.acknowledge()
-        await until_saved(b"message three", broker)
+        await asyncio.to_thread(save_broker, broker, b"message three")
         broker.kill() if is_killed else broker.stop()
         await worker.down()
         already = len(worker.payloads())
@@ -55,16 +53,6 @@ async def test_what_was_not_acknowledged_comes_again_after_the_broker_was_away(
         await box.up(2)
         await box.link.publish(RECORDS_OF_BOX, b"message four")
         await worker.until(lambda: b"message four" in worker.payloads())
-
-
-async def until_saved(payload: bytes, broker: Mosquitto) -> None:
-    """Have Mosquitto write ``payload`` to its disk now (SIGUSR1, mosquitto(8)); by itself it does so now and then."""
-    assert broker.pid is not None
-    os.kill(broker.pid, signal.SIGUSR1)
-    storage = broker.folder / "mosquitto.db"
-    async with asyncio.timeout(PATIENCE_S):
-        while not storage.exists() or payload not in storage.read_bytes():  # noqa: ASYNC110 - files tell nobody.
-            await asyncio.sleep(0.01)
 
 
 async def until_idle(box: Listener) -> None:

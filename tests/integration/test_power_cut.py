@@ -33,13 +33,13 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         yield Path(made)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 async def test_nothing_reported_is_lost_in_300_power_cuts(folder: Path) -> None:
     faults = await _faults(folder, synchronous="FULL")
     assert faults == [], f"TILLBOX_POWER_CUT_SEED={SEED}: {len(faults)} of {CUTS} cuts, the first: {faults[0]}"
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 async def test_the_same_power_cuts_lose_approvals_with_synchronous_normal(folder: Path) -> None:
     faults = await _faults(folder, synchronous="NORMAL")
     losses = sum(fault.is_loss for fault in faults)

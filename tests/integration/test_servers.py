@@ -19,6 +19,7 @@ from demo.processes import LOOPBACK, ServerError, ServerMissingError, ServerNotS
 from demo.servers import BrokerKind, DemoServers, EmbeddedBroker, Mosquitto, Redis, choose_broker
 from sync.ids import TerminalId
 from sync.topics import ACKNOWLEDGEMENT, RECORDS, STATUS, shared_subscription, subscription, topic
+from tests.servers.broker_storage import save_broker
 from tests.servers.certificates import CertificateFolder, make_certificates
 from tests.servers.fixtures import MakeMariaDb, MakeMosquitto, MakeRedis
 from tests.servers.mariadb import MariaDb
@@ -202,10 +203,10 @@ def test_revocation_reaches_a_running_broker_by_reload(make_mosquitto: MakeMosqu
         client(ONE.hex(), pki, broker.port).connect()
 
 
-def test_retained_messages_outlive_sigkill_of_the_broker(broker: Mosquitto, pki: CertificateFolder) -> None:
+def test_saved_retained_messages_outlive_sigkill_of_the_broker(broker: Mosquitto, pki: CertificateFolder) -> None:
     with client(ONE.hex(), pki, broker.port) as terminal:
         terminal.publish(topic(STATUS, ONE), b"online", retain=True)
-        terminal.publish(topic(RECORDS, ONE), b"later, so that the first is written")
+    save_broker(broker, b"online")
     broker.kill()
     broker.start()
     with client(WORKER, pki, broker.port) as worker:

@@ -73,7 +73,7 @@ async def test_every_approval_reported_before_200_kills_is_in_the_outbox_and_pos
         assert witness.faults == [], f"TILLBOX_SIGKILL_SEED={SEED}, kill {kill}"
         if kill % LIVES_BETWEEN_CONTACTS == 0 or kill == KILLS:
             await have_contact(world, witness)
-    assert witness.reported_count > KILLS, "the terminal sold too little for the kills to hit a sale"
+    assert witness.reported_count > KILLS // 4, "the terminal sold too little for the kills to hit a sale"
     check_posted_once(world, witness)
     # The box lost every acknowledgement, or a backup of it is sent in: the whole chain comes again.
     send(world, witness, from_number=1)

@@ -5,7 +5,7 @@ showed and whether their phone was copied or restored, technicians know which ca
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +14,11 @@ from sqlalchemy.orm import Session
 
 from cloud.ingest.outcomes import CONVICTING, Outcome
 from cloud.ingest.tables import EXCEPTIONS, PAYMENTS
-from cloud.ledger.entries import AccountKind, EntryKind
-from cloud.ledger.tables import ACCOUNTS, JOURNAL_ENTRIES
-from cloud.reconciliation.service import make_report
-from cloud.wallets.tables import DENIED_SERIALS, GRANTS
+from cloud.wallets.tables import DENIED_SERIALS
 from sync.ids import PaymentId, Serial, TerminalId
+from tests.simulation.books import wrong_in_books
 from tests.simulation.phones import CustomerPhone, Honesty
+from tests.simulation.sightings import Approval, Doubt, Tried
 
 SETTLED = frozenset({Outcome.SETTLED_FROM_RESERVE, Outcome.SETTLED_FROM_BALANCE})
 MAY_END_AS = {
@@ -35,42 +34,24 @@ Key = tuple[TerminalId, PaymentId]
 Rows = Sequence[Row[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """A yes on a display."""
-
-    amount_minor: int
-    serial: Serial
-    counter: int
-    at_ms: int
-
-
-@dataclass(slots=True)
-class Doubt:
-    """A time in which a terminal's card kept less than it said, or which an older card has forgotten."""
-
-    since_ms: int
-    until_ms: int
-
-
 @dataclass
 class Oracle:
     """Filled while a world runs, asked when it has come to rest."""
 
     approvals: dict[Key, Approval] = field(default_factory=dict)
-    tried: dict[PaymentId, tuple[Serial, int]] = field(default_factory=dict)
+    seen_sent: set[Key] = field(default_factory=set)
+    """Approvals whose box said on its screen, in the same life, that the cloud has all of them: no card excuses these."""
+    tried: dict[PaymentId, Tried] = field(default_factory=dict)
     """Every code that was held up to a display, by its payment."""
+    answered: set[PaymentId] = field(default_factory=set)
+    """Payments whose display said anything at all."""
     doubts: dict[TerminalId, list[Doubt]] = field(default_factory=lambda: defaultdict(list))
-    made_ms: dict[PaymentId, int] = field(default_factory=dict)
-    """When the code that was held up for each payment was made."""
     relayed: set[tuple[Serial, int]] = field(default_factory=set)
     """Codes that were held up twice: the second time moves no money of the payer's."""
-    stolen_from: dict[str, set[TerminalId]] = field(default_factory=lambda: defaultdict(set))
-    """Devices whose clone was served, and where."""
+    copied_ms: dict[str, int] = field(default_factory=dict)
+    """Devices that were copied, and when first."""
     shown: Counter[str] = field(default_factory=Counter)
     lost_by_cards: int = 0
-    old_cards_met: int = 0
-    """Older cards that had contact, each of which must have been found."""
     loss_minor: int = 0
     loss_share_of_bound: float = 0.0
 
@@ -80,31 +61,40 @@ class Oracle:
         self.doubts[terminal_id].append(doubt)
         return doubt
 
+    def is_trusted(self, terminal_id: TerminalId, *, since_ms: int) -> bool:
+        """Whether nothing was wrong with the card that would explain what it has forgotten since."""
+        return all(doubt.until_ms < since_ms for doubt in self.doubts[terminal_id])
+
     def judge(self, session: Session, phones: list[CustomerPhone]) -> list[str]:
         """Name everything that is not as it must be."""
         rows = session.execute(select(PAYMENTS)).all()
         return [
             *self._approvals_lost_or_changed(rows),
             *self._posted_twice_or_from_nowhere(rows),
-            *self._honest_customers_hurt(session, rows, phones),
-            *self._thieves_beyond_bound(session, rows),
+            *self._honest_customers_hurt(rows, phones),
+            *self._thieves_beyond_bound(rows),
             *_thieves_not_denied(session, rows),
-            *_books_not_right(session, posted=len(rows)),
-            *_merchants_not_owed_what_they_sold(session, rows),
+            *wrong_in_books(session, rows, tried=self.tried, customers=[phone.customer for phone in phones]),
         ]
 
     def _approvals_lost_or_changed(self, rows: Rows) -> list[str]:
         posted = {(row.terminal_id, row.payment_id): row for row in rows}
         found = []
-        for (terminal_id, payment_id), seen in self.approvals.items():
-            row = posted.get((terminal_id, payment_id))
-            if row is None and any(each.since_ms <= seen.at_ms <= each.until_ms for each in self.doubts[terminal_id]):
+        for key, seen in self.approvals.items():
+            terminal_id, payment_id = key
+            row = posted.get(key)
+            if row is None and key not in self.seen_sent and self._is_in_doubt(terminal_id, seen.at_ms):
                 self.lost_by_cards += 1
             elif row is None:
-                found.append(f"the approval {payment_id.hex()} of {seen.amount_minor} at {terminal_id.hex()} is lost")
+                words = " though its box said that it was sent" if key in self.seen_sent else ""
+                at = f"{payment_id.hex()} of {seen.amount_minor} at {terminal_id.hex()}"
+                found.append(f"the approval {at} is lost{words}")
             elif (row.amount_minor, row.serial, row.counter) != (seen.amount_minor, seen.serial, seen.counter):
                 found.append(f"the approval {payment_id.hex()} was posted as something else")
         return found
+
+    def _is_in_doubt(self, terminal_id: TerminalId, at_ms: int) -> bool:
+        return any(each.since_ms <= at_ms <= each.until_ms for each in self.doubts[terminal_id])
 
     def _posted_twice_or_from_nowhere(self, rows: Rows) -> list[str]:
         found = []
@@ -113,30 +103,33 @@ class Oracle:
         drawn = [row for row in rows if row.from_reserve_minor + row.from_available_minor > 0]
         of_code = Counter((row.serial, row.counter) for row in drawn if row.outcome != Outcome.DOUBLE_SPEND)
         found += [f"the code {key[1]} of {key[0].hex()} was drawn {n} times" for key, n in of_code.items() if n > 1]
-        nowhere = [row for row in rows if (row.serial, row.counter) != self.tried.get(row.payment_id)]
+        nowhere = [row for row in rows if not self._was_tried(row)]
         return found + [f"the payment {row.payment_id.hex()} was never tried at a display" for row in nowhere]
 
-    def _honest_customers_hurt(self, session: Session, rows: Rows, phones: list[CustomerPhone]) -> list[str]:
-        devices = _devices(session)
+    def _was_tried(self, row: Row[Any]) -> bool:
+        seen = self.tried.get(row.payment_id)
+        return seen is not None and (row.serial, row.counter) == (seen.serial, seen.counter)
+
+    def _honest_customers_hurt(self, rows: Rows, phones: list[CustomerPhone]) -> list[str]:
         honesty = {phone.customer.device_id: phone.honesty for phone in phones}
         found = []
         for row in rows:
-            owner = honesty[devices[row.serial]] if row.serial in devices else Honesty.HONEST
+            seen = self.tried.get(row.payment_id)
+            owner = Honesty.HONEST if seen is None else honesty[seen.payer.device_id]
             is_relayed = row.outcome == Outcome.REPLAYED_CODE and (row.serial, row.counter) in self.relayed
             if row.outcome not in MAY_END_AS[owner] and not is_relayed:
                 words = f"the payment {row.payment_id.hex()} of the {owner.name} ended as {row.outcome} ({row.fault})"
                 found.append(words)
         return found
 
-    def _thieves_beyond_bound(self, session: Session, rows: Rows) -> list[str]:
-        devices = _devices(session)
-        losses: Counter[str] = Counter()
+    def _thieves_beyond_bound(self, rows: Rows) -> list[str]:
+        of_device: defaultdict[str, list[Row[Any]]] = defaultdict(list)
         for row in rows:
-            if row.outcome != Outcome.REPLAYED_CODE:
-                losses[devices[row.serial]] += row.uncovered_minor
+            if row.payment_id in self.tried and row.outcome != Outcome.REPLAYED_CODE:
+                of_device[self.tried[row.payment_id].payer.device_id].append(row)
         found = []
-        for device, loss_minor in losses.items():
-            bound_minor = OF_ONE_GRANT_AND_BOX_MINOR * len(self.stolen_from[device])
+        for device, of_it in of_device.items():
+            loss_minor, bound_minor = sum(row.uncovered_minor for row in of_it), self._bound_minor(device, of_it)
             self.loss_minor += loss_minor
             if bound_minor:
                 self.loss_share_of_bound = max(self.loss_share_of_bound, loss_minor / bound_minor)
@@ -144,10 +137,38 @@ class Oracle:
                 found.append(f"device {device} cost {loss_minor}, its bound is {bound_minor}")
         return found
 
+    def _bound_minor(self, device: str, of_it: Rows) -> int:
+        """What a copied phone may cost at most (protocol §4).
 
-def _devices(session: Session) -> dict[Serial, str]:
-    """The phone that each grant was issued for."""
-    return {row.serial: row.device_id for row in session.execute(select(GRANTS.c.serial, GRANTS.c.device_id))}
+        100.00 at each box that may have said yes to it since it was copied; and of each time in which such a box
+        heard nothing, and which the reserve did not suffice for, no more than the reserve left uncovered of 100.00.
+        """
+        copied_ms = self.copied_ms.get(device)
+        if copied_ms is None:
+            return 0
+        approved = {payment_id for _, payment_id in self.approvals}
+        boxes = {
+            seen.box_number
+            for payment_id, seen in self.tried.items()
+            if seen.payer.device_id == device and seen.made_ms >= copied_ms
+            if payment_id in approved or payment_id not in self.answered
+        }
+        uncovered, reserved = Counter[Hashable](), Counter[Hashable]()
+        for row in of_it:
+            apart = self._time_apart(row)
+            uncovered[apart] += row.uncovered_minor
+            reserved[apart] += row.from_reserve_minor
+        of_times_minor = sum(
+            max(0, OF_ONE_GRANT_AND_BOX_MINOR - reserved[apart]) for apart, minor in uncovered.items() if minor
+        )
+        return min(OF_ONE_GRANT_AND_BOX_MINOR * len(boxes), of_times_minor)
+
+    def _time_apart(self, row: Row[Any]) -> Hashable:
+        """The time in which a box heard nothing that a payment was in; one of its own where nobody can say."""
+        seen = self.approvals.get((row.terminal_id, row.payment_id))
+        if seen is None or not self.is_trusted(row.terminal_id, since_ms=seen.at_ms):
+            return row.payment_id
+        return seen.box_number, seen.heard_count, seen.serial
 
 
 def _thieves_not_denied(session: Session, rows: Rows) -> list[str]:
@@ -157,50 +178,8 @@ def _thieves_not_denied(session: Session, rows: Rows) -> list[str]:
     return [f"the grant {serial.hex()} was found out and is not denied" for serial in sorted(found_out - denied)]
 
 
-def _merchants_not_owed_what_they_sold(session: Session, rows: Rows) -> list[str]:
-    """Each merchant has its whole turnover: what nobody has paid for awaits a decision, the rest is its own or a fee.
-
-    Nobody pays merchants out in a world, and nobody decides, so that the sums are those of all sales.
-    """
-    kinds = (AccountKind.SUSPENSE, AccountKind.MERCHANT_PAYABLE, AccountKind.FEE_INCOME)
-    held: Counter[tuple[str, str]] = Counter()
-    for row in session.execute(select(ACCOUNTS).where(ACCOUNTS.c.kind.in_(kinds))):
-        held[row.kind, row.owner] += row.balance_minor
-    found, covered_minor = [], 0
-    uncovered: Counter[str] = Counter()
-    for row in rows:
-        covered_minor += row.from_reserve_minor + row.from_available_minor
-        uncovered[row.merchant_id.hex()] += row.uncovered_minor
-    for merchant, uncovered_minor in uncovered.items():
-        if (suspense_minor := held[AccountKind.SUSPENSE, merchant]) != uncovered_minor:
-            found.append(f"merchant {merchant} has {suspense_minor} in suspense, and {uncovered_minor} are not covered")
-    credited_minor = sum(minor for (kind, _), minor in held.items() if kind != AccountKind.SUSPENSE)
-    if credited_minor != covered_minor:
-        found.append(f"customers paid {covered_minor}, and merchants and fees were credited {credited_minor}")
-    return found
-
-
 def knows_of_stopped(session: Session, terminal_id: TerminalId, *, since_ms: int) -> bool:
     """Whether the operators' list names this terminal since then as one whose card was copied or exchanged."""
     named = EXCEPTIONS.c.kind.in_(("chain_forked", "chain_rolled_back"))
     of_terminal = EXCEPTIONS.c.terminal_id == terminal_id, EXCEPTIONS.c.opened_at_ms >= since_ms
     return session.execute(select(func.count()).select_from(EXCEPTIONS).where(*of_terminal, named)).scalar_one() > 0
-
-
-def _books_not_right(session: Session, *, posted: int) -> list[str]:
-    report = make_report(session)
-    found = list(report.ledger_findings)
-    if report.statement.unexplained_minor:
-        found.append(f"reconciliation leaves {report.statement.unexplained_minor} unexplained")
-    of_sales = JOURNAL_ENTRIES.c.kind.in_([EntryKind.OFFLINE_SALE, EntryKind.REPLAYED_SALE])
-    entries = session.execute(select(func.count()).select_from(JOURNAL_ENTRIES).where(of_sales)).scalar_one()
-    if entries != posted:
-        found.append(f"the journal holds {entries} sales for {posted} payments")
-    total = session.execute(select(func.sum(ACCOUNTS.c.balance_minor))).scalar_one()
-    return found + ([f"all accounts together hold {total}"] if total else [])
-
-
-def unreleased_minor(session: Session) -> int:
-    """What is still reserved for payments without network; zero once nothing can be posted any more."""
-    held = select(func.coalesce(func.sum(ACCOUNTS.c.balance_minor), 0))
-    return int(session.execute(held.where(ACCOUNTS.c.kind == AccountKind.PAYER_OFFLINE)).scalar_one())

@@ -42,22 +42,27 @@ BOXES_MAX = 4
 CUSTOMERS = 32
 FUNDS_MINOR, POOR_FUNDS_MINOR, POOR = 5_000_00, 200_00, 8
 """The first ``POOR`` customers have no more than one reserve: what a clone of their phones takes is not covered."""
+MERCHANTS = 2
+COMMISSIONS_PPM = (20_000, 12_500)
+"""Neighbouring boxes are of different merchants at different rates, so that money in the wrong place shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose box stands where."""
+    """Whose box stands where, and what the merchant agreed to pay us."""
 
     merchant_id: MerchantId
     site_id: SiteId
+    commission_ppm: int
 
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A wallet with one phone, before its first grant."""
+    """A wallet with one phone, before its first grant, and the money that was paid in."""
 
     wallet_id: str
     device_id: str
+    funds_minor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +155,10 @@ async def enrol_box(
 
 
 def _open_shop(cloud: Cloud, rng: random.Random, number: int) -> Owner:
-    """Two boxes a merchant, each on a site of its own."""
-    owner = Owner(MerchantId(bytes((1, number // 2)) + bytes(6)), SiteId(rng.randbytes(8)))
-    merchant = Merchant(owner.merchant_id, f"Merchant {number // 2}", "food", CURRENCY, START_MS)
+    """Boxes are dealt out to the merchants in turn, each on a site of its own."""
+    at = number % MERCHANTS
+    owner = Owner(MerchantId(bytes((1, at)) + bytes(6)), SiteId(rng.randbytes(8)), COMMISSIONS_PPM[at])
+    merchant = Merchant(owner.merchant_id, f"Merchant {at}", "food", CURRENCY, START_MS, owner.commission_ppm)
 
     def work(session: Session) -> None:
         merchant_service.register_merchant(session, merchant)
@@ -173,6 +179,7 @@ def _open_wallet(cloud: Cloud, rng: random.Random, folder: Path, number: int) ->
         created_at_ms=START_MS,
         kyc_verified=True,
     )
+    funds_minor = POOR_FUNDS_MINOR if number < POOR else FUNDS_MINOR
     binding_key = Ed25519SigningKey.from_private_bytes(rng.randbytes(32))
     device = Device(
         customer_service.make_device_id(rng.randbytes), wallet.wallet_id, binding_key.public_key.raw, START_MS
@@ -184,7 +191,7 @@ def _open_wallet(cloud: Cloud, rng: random.Random, folder: Path, number: int) ->
         customer_service.top_up(
             session,
             wallet_id=wallet.wallet_id,
-            amount=Money(POOR_FUNDS_MINOR if number < POOR else FUNDS_MINOR, CURRENCY),
+            amount=Money(funds_minor, CURRENCY),
             idempotency_key=f"funding-{number}",
             now_ms=START_MS,
         )
@@ -193,4 +200,4 @@ def _open_wallet(cloud: Cloud, rng: random.Random, folder: Path, number: int) ->
     (folder / "phones").mkdir(exist_ok=True)
     phone = Phone(folder / "phones" / f"{number}.json", binding_key=binding_key, random_bytes=rng.randbytes)
     phone.learn(reserve_minor=0, posted=set(), cloud_time_ms=START_MS, now_ms=START_MS)
-    return Customer(wallet.wallet_id, device.device_id)
+    return Customer(wallet.wallet_id, device.device_id, funds_minor)
