@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cloud.reconciliation.evidence_store import Case
     from cloud.settings import CloudSettings
 
+OPERATOR_PASSWORD_VARIABLE = "TILLBOX_OPERATOR_PASSWORD"  # noqa: S105 # The name of the variable, no password.
 PASSPHRASE_VARIABLE = "TILLBOX_ROOT_PASSPHRASE"  # noqa: S105 # The name of the variable, not a passphrase.
 USES = ("grant", "approval", "acknowledgement", "trust", "policy", "fleet_ca")
 
@@ -135,15 +136,88 @@ def cloud() -> None:
 
 @cloud.command()
 def migrate() -> None:
-    """Bring the database's tables to the newest version; safe to run again."""
+    """Bring the database's tables to the newest version; safe to run again.
+
+    Where nobody has a login yet and this host has no peppers, the first one is made.
+    """
+    import secrets
+
     from cloud.db import upgrade
+    from cloud.identity.peppers import add_pepper, load_peppers
 
     with _told_to_a_person():
         settings = _settings()
         if settings.database_url is None:
             settings.data_folder.mkdir(parents=True, exist_ok=True)
         upgrade(settings.effective_database_url)
-    click.echo("The tables are at the newest version.")
+        click.echo("The tables are at the newest version.")
+        if load_peppers(settings.pepper_file) is not None:
+            return
+        if _has_logins(settings):
+            click.echo(f"THIS HOST HAS NO PEPPERS: copy {settings.pepper_file} of another host, or nobody can log in.")
+            return
+        add_pepper(settings.pepper_file, secrets.token_bytes)
+    _echo_peppers(settings.pepper_file)
+
+
+@cloud.command()
+def make_pepper() -> None:
+    """Make one more pepper, behind which passwords and PINs are hashed from now on.
+
+    Those before it stay, until everybody has logged in once.
+    """
+    import secrets
+
+    from cloud.identity.peppers import PepperError, add_pepper, load_peppers
+
+    with _told_to_a_person():
+        settings = _settings()
+        if load_peppers(settings.pepper_file) is None and _has_logins(settings):
+            raise PepperError(
+                "pepper_missing",
+                f"people have logins, but {settings.pepper_file} is missing: copy it of another host or a backup,"
+                " because a new one would make every password wrong",
+            )
+        made = add_pepper(settings.pepper_file, secrets.token_bytes)
+    click.echo(f"Made pepper {made.newest}.")
+    _echo_peppers(settings.pepper_file)
+
+
+@cloud.command()
+@click.option("--email", required=True, help="What the operator logs in with.")
+@click.option(
+    "--role",
+    "roles",
+    type=click.Choice(("administrator", "support", "finance", "fleet")),
+    multiple=True,
+    required=True,
+    help="May be given several times.",
+)
+def create_operator(email: str, roles: tuple[str, ...]) -> None:
+    """Make an operator's login; the password is asked for, or taken from TILLBOX_OPERATOR_PASSWORD."""
+    from cloud.db import make_engine
+    from cloud.identity.hashing import Hasher
+    from cloud.identity.peppers import load_peppers
+    from cloud.identity.refusals import WORDS
+    from cloud.identity.service import Identity
+    from cloud.identity.store import Login
+    from cloud.permissions import Role, RoleHeld
+    from sync.clock import SystemClock
+
+    with _told_to_a_person():
+        settings = _settings()
+        hasher = Hasher(load_peppers(settings.pepper_file))
+        hasher.require_pepper(None)
+        engine = make_engine(settings.effective_database_url, pool_size=1)
+        try:
+            made = Identity(engine, SystemClock(), hasher).make_login(
+                email=email, password=_ask_operator_password(), roles=[RoleHeld(Role(role)) for role in roles]
+            )
+        finally:
+            engine.dispose()
+    if not isinstance(made, Login):
+        raise click.ClickException(f"{WORDS[made][1]} [{made.value}]")
+    click.echo(f"{made.email} may log in as {', '.join(sorted(set(roles)))} ({made.login_id}).")
 
 
 @cloud.command()
@@ -301,6 +375,30 @@ def _log_to_stderr() -> None:
     # Alembic's and the HTTP server's own chatter says nothing that an operator acts on.
     for name in ("alembic", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _has_logins(settings: "CloudSettings") -> bool:
+    from cloud.db import make_engine, run_read
+    from cloud.identity.store import has_logins
+
+    engine = make_engine(settings.effective_database_url, pool_size=1)
+    try:
+        return run_read(engine, has_logins)
+    finally:
+        engine.dispose()
+
+
+def _echo_peppers(file: Path) -> None:
+    click.echo(f"The peppers of passwords and PINs are in {file}: copy it to every host that serves this database,")
+    click.echo("and back it up apart from the database. Without it nobody can log in; services read it at their start.")
+
+
+def _ask_operator_password() -> str:
+    given = os.environ.get(OPERATOR_PASSWORD_VARIABLE)
+    if given is not None:
+        return given
+    asked: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return asked
 
 
 def _ask_passphrase(*, is_new: bool) -> str:

@@ -9,6 +9,7 @@ What a customer or a terminal did wrong is a value of an enum and never stands h
     │   ├── CommitUnknownError         commit_unknown           the connection fell during COMMIT, nothing to look up
     │   ├── DatabaseNotDurableError    database_not_durable     a durability setting was not taken
     │   └── DatabaseNotSupportedError  database_not_supported   an address of no database we keep money in
+    ├── SignInBusyError                sign_in_busy            more people sign in at once than are served
     ├── EntryError                     unbalanced_entry, …      a journal entry that must never be built
     └── LedgerInvariantError           ledger_invariant_broken  books and rows disagree: stop, ask a person
 """
@@ -66,6 +67,12 @@ class DatabaseNotSupportedError(DatabaseError):
     """The database's address names none that the ledger runs on."""
 
     code = "database_not_supported"
+
+
+class SignInBusyError(CloudError):
+    """Too many secrets wait to be evaluated; this one was not, and counts as no attempt."""
+
+    code = "sign_in_busy"
 
 
 class EntryError(CloudError):

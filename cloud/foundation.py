@@ -17,6 +17,9 @@ from cloud.cache import Cache
 from cloud.db import DEFAULT_RETRY, Retry, make_engine, run_transaction
 from cloud.errors import DatabaseError
 from cloud.fleet.publishing import Limits, Publisher
+from cloud.identity.hashing import Hasher
+from cloud.identity.peppers import load_peppers
+from cloud.identity.service import Identity
 from cloud.ingest.judgement import Rules
 from cloud.ingest.posting import Judge
 from cloud.ingest.verified_grants import VerifiedGrants
@@ -59,6 +62,7 @@ class Cloud:
     clock: Clock
     publisher: Publisher
     cache: Cache
+    identity: Identity
     retry: Retry = DEFAULT_RETRY
     verified_grants: VerifiedGrants = field(default_factory=VerifiedGrants)
 
@@ -121,10 +125,11 @@ async def outlast_database(attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 def build_cloud(settings: CloudSettings, clock: Clock | None = None) -> Cloud:
-    """Load the keys and connect; raises ``KeyringError`` and ``DatabaseError`` with what to do."""
+    """Load the keys and connect; raises ``KeyringError``, ``PepperError`` and ``DatabaseError`` with what to do."""
     clock = clock or SystemClock()
     keyring = Keyring.load(settings.key_folder, now_ms=clock.now_ms())
     limits = Limits.of(settings.currency, one_way_limit_minor=settings.payment_offline_limit_minor)
     engine = make_engine(settings.effective_database_url)
     cache = Cache(settings.redis_url, clock=clock)
-    return Cloud(settings, engine, keyring, clock, Publisher(keyring, _DenyList(), limits), cache)
+    identity = Identity(engine, clock, Hasher(load_peppers(settings.pepper_file)))
+    return Cloud(settings, engine, keyring, clock, Publisher(keyring, _DenyList(), limits), cache, identity)

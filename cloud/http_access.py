@@ -1,21 +1,125 @@
-"""Who may ask over HTTP: operators by one bearer token, phones by the signature of their binding key.
+"""Who may ask over HTTP: people by an access token and a permission, operators of ``/v1`` by one bearer token.
 
-Accounts with log-in and roles come with a later step; until then the operator token is a setting, and without one
-no operator gets in.
+A route under ``/api/v1`` names the permission it needs with ``signed_in``; one that names none stops the start of the
+process (``refuse_open_doors``), unless it says that it is open to all. The token travels in a cookie that no script can
+read (browsers) or in a header (integrations). What a browser sends by itself proves no intent, so with the cookie every
+method that changes something needs the session's CSRF token in a header, too: a page of another site can neither read
+the cookie that holds it nor set that header. It is made from the session's token, so one of another or an earlier
+session is worth nothing.
 """
 
+import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from cloud.http_errors import ApiError
+from cloud.permissions import Permission, SignedIn
+
+TOKEN_COOKIE = "__Host-tillbox"  # noqa: S105 - the name of the cookie, no token.
+CSRF_COOKIE = "__Host-tillbox-csrf"
+CSRF_HEADER = "X-CSRF-Token"
+DEVICE_HEADER = "X-Device-ID"
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+FindSession = Callable[[str], SignedIn | None]
+"""Says who holds an access token; None where it lets nobody in."""
+
+_bearer = HTTPBearer(auto_error=False, description="An access token of POST /auth/login with kind bearer.")
+_cookie = APIKeyCookie(name=TOKEN_COOKIE, auto_error=False, description=f"With {CSRF_HEADER} on unsafe methods.")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The check before a route: signed in, permitted, of this merchant, and on the bound phone if asked."""
+
+    find_session: FindSession
+    permission: Permission
+    needs_device: bool = False
+
+    def __call__(
+        self,
+        request: Request,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+        cookie: Annotated[str | None, Depends(_cookie)],
+    ) -> SignedIn:
+        """Return who asks; raises the ``ApiError`` that says why not."""
+        token = cookie if bearer is None else bearer.credentials
+        person = None if token is None else self.find_session(token)
+        if token is None or person is None:
+            raise ApiError(401, "not_signed_in", "Log in first; this session is unknown or has ended.")
+        if bearer is None and request.method not in _SAFE_METHODS:
+            _require_csrf(request, token)
+        self._require_permission(request, person)
+        if self.needs_device:
+            _require_device(request, person)
+        return person
+
+    def _require_permission(self, request: Request, person: SignedIn) -> None:
+        scopes = person.scopes(self.permission)
+        if not scopes:
+            raise ApiError(403, "not_allowed", "Your account may not do this.")
+        merchant_id = request.path_params.get("merchant_id")
+        if merchant_id is not None and not scopes & {"", merchant_id}:
+            # Whether another merchant exists is nobody's business.
+            raise ApiError(404, "not_found", "There is no such merchant.")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Makes the gates of routes, all with one way to find a session."""
+
+    find_session: FindSession
+
+    def signed_in(self, permission: Permission) -> Gate:
+        """Let in who is signed in and has the permission."""
+        return Gate(self.find_session, permission)
+
+    def on_bound_device(self, permission: Permission) -> Gate:
+        """Let in who has the permission, on the phone that this session is bound to (``X-Device-ID``)."""
+        return Gate(self.find_session, permission, needs_device=True)
+
+
+def open_to_all() -> None:
+    """Mark a route under ``/api/v1`` that needs nobody to be signed in."""
+
+
+def refuse_open_doors(router: APIRouter) -> APIRouter:
+    """Return the router; raises ``RuntimeError`` where a route neither has a gate nor says that it is open to all."""
+    for route in router.routes:
+        calls = list(_calls(route.dependant)) if isinstance(route, APIRoute) else []
+        if not any(isinstance(call, Gate) or call is open_to_all for call in calls):
+            raise RuntimeError(f"{route} would be open to everybody: give it signed_in(…) or open_to_all")
+    return router
+
+
+def csrf_token(token: str) -> str:
+    """Return the CSRF token that belongs to a session's token."""
+    return hashlib.sha256(b"tillbox csrf " + token.encode()).hexdigest()
+
+
+def set_cookies(response: Response, token: str, *, max_age_s: int) -> None:
+    """Give a browser the session's token, and the CSRF token where its page can read it."""
+    for name, value, http_only in ((TOKEN_COOKIE, token, True), (CSRF_COOKIE, csrf_token(token), False)):
+        response.set_cookie(
+            name, value, max_age=max_age_s, path="/", secure=True, httponly=http_only, samesite="strict"
+        )
+
+
+def clear_cookies(response: Response) -> None:
+    """Take both cookies from a browser."""
+    for name, http_only in ((TOKEN_COOKIE, True), (CSRF_COOKIE, False)):
+        response.delete_cookie(name, path="/", secure=True, httponly=http_only, samesite="strict")
 
 
 def operator_check(operator_token: str | None) -> Callable[..., None]:
-    """Make the check of the one operator token, compared in constant time."""
+    """Make the check of the one operator token of ``/v1``, compared in constant time."""
     scheme = HTTPBearer(auto_error=False)
 
     def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(scheme)]) -> None:
@@ -26,3 +130,26 @@ def operator_check(operator_token: str | None) -> Callable[..., None]:
             raise ApiError(403, "not_allowed", "This operator token is not valid here.")
 
     return check
+
+
+def _require_csrf(request: Request, token: str) -> None:
+    given = request.headers.get(CSRF_HEADER, "")
+    in_cookie = request.cookies.get(CSRF_COOKIE, "")
+    expected = csrf_token(token).encode()
+    is_right = hmac.compare_digest(given.encode(), expected) and hmac.compare_digest(in_cookie.encode(), expected)
+    if not is_right:
+        raise ApiError(403, "csrf_token_invalid", f"Send the token of this session in {CSRF_HEADER}; log in anew.")
+
+
+def _require_device(request: Request, person: SignedIn) -> None:
+    given = request.headers.get(DEVICE_HEADER)
+    if not given:
+        raise ApiError(400, "device_id_missing", f"Send the phone's id in {DEVICE_HEADER}.")
+    if given != person.device_id:
+        raise ApiError(403, "device_not_bound", "This session is not bound to that phone.")
+
+
+def _calls(dependant: Dependant) -> Iterator[object]:
+    for below in dependant.dependencies:
+        yield below.call
+        yield from _calls(below)

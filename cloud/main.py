@@ -11,14 +11,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cloud.fleet import api as fleet_api
 from cloud.fleet.enrolment import Broker, Enrolment
 from cloud.foundation import Cloud
-from cloud.http_errors import error_response, install_error_handlers
+from cloud.http_access import Access, refuse_open_doors
+from cloud.http_errors import RequestIds, error_response, install_error_handlers
+from cloud.identity import api as identity_api
 from cloud.ingest import chain_store, payment_store
 from cloud.merchants import api as merchants_api
+from cloud.merchants import staff_api
 from cloud.merchants import store as merchant_store
 from cloud.merchants.tables import MerchantStatus
 from cloud.reconciliation import api as reconciliation_api
 from cloud.reconciliation.evidence import Issued
+from cloud.wallets import account_api
 from cloud.wallets import api as wallets_api
+from cloud.wallets.registration import Registration
 from cloud.wallets.reserve import GrantPolicy
 from sync.ids import MerchantId, SiteId
 
@@ -30,14 +35,38 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     app = FastAPI(title="Tillbox cloud", version="1", docs_url="/docs", redoc_url=None, lifespan=lifespan)
     install_error_handlers(app)
     app.add_middleware(BodyLimit, size_max=BODY_SIZE_MAX)
+    app.add_middleware(RequestIds)
     settings = cloud.settings
     token = settings.operator_token.get_secret_value() if settings.operator_token else None
     app.include_router(fleet_api.make_router(_fleet(cloud, token)))
     app.include_router(merchants_api.make_router(cloud.engine, cloud.clock, secrets.token_bytes, token))
-    app.include_router(wallets_api.make_router(_wallets(cloud, token)))
+    wallets, access = _wallets(cloud, token), Access(cloud.identity.find_session)
+    app.include_router(wallets_api.make_router(wallets))
     issued = Issued(cloud.keyring.root, cloud.keyring.versions)
     app.include_router(reconciliation_api.make_router(cloud.engine, cloud.cache, issued, token))
+    accounts = identity_api.IdentityApi(cloud.engine, cloud.clock, cloud.identity, access)
+    staff = staff_api.StaffApi(cloud.engine, cloud.clock, cloud.identity, access)
+    for router in (
+        identity_api.make_router(accounts),
+        account_api.make_router(_customers(cloud, wallets, access)),
+        staff_api.make_router(staff),
+    ):
+        app.include_router(refuse_open_doors(router))
     return app
+
+
+def _customers(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> account_api.AccountApi:
+    settings = cloud.settings
+    registration = Registration(
+        engine=cloud.engine,
+        clock=cloud.clock,
+        identity=cloud.identity,
+        random_bytes=secrets.token_bytes,
+        currency=settings.currency,
+        daily_limit_minor=settings.payment_daily_limit_minor,
+    )
+    identify = wallets_api.identify_phone(wallets)
+    return account_api.AccountApi(cloud.clock, cloud.identity, access, registration, identify)
 
 
 def _fleet(cloud: Cloud, operator_token: str | None) -> fleet_api.FleetApi:
@@ -85,7 +114,7 @@ class BodyLimit:
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > self._size_max:
-                response = error_response(413, "too_large", f"A request has at most {self._size_max} bytes.")
+                response = error_response(scope, 413, "too_large", f"A request has at most {self._size_max} bytes.")
                 await response(scope, receive, send)
                 return
         await self._app(scope, _replay(body, receive), send)

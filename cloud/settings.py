@@ -70,6 +70,11 @@ class CloudSettings(BaseSettings):
         return self.data_folder / "keys"
 
     @property
+    def pepper_file(self) -> Path:
+        """Where the peppers of passwords and PINs lie, made by ``tillbox cloud migrate`` or ``make-pepper``."""
+        return self.data_folder / "peppers"
+
+    @property
     def effective_database_url(self) -> str:
         """The URL to connect to: the given one, else the embedded database's."""
         return self.database_url or f"sqlite:///{self.data_folder / 'cloud.sqlite3'}"

@@ -1,4 +1,4 @@
-"""What the cloud does unasked: keeps what terminals trust fresh and sent, and gives reserves back in their time.
+"""What the cloud does unasked: keeps trust fresh and sent, gives reserves back in time, forgets old sign-ins.
 
 It runs beside ingest and never stops it: a deny list that is too long or a role key that has ended is a person's
 matter, while sales go on being posted.
@@ -17,6 +17,7 @@ from cloud.fleet import service as fleet_service
 from cloud.fleet.states import TerminalState
 from cloud.fleet.store import Terminal
 from cloud.foundation import Cloud
+from cloud.identity import login_service
 from cloud.ingest import payment_store
 from cloud.wallets.release_service import release_due
 from sync.ids import TerminalId
@@ -31,6 +32,7 @@ class Pace:
 
     publish_every_s: float = 5.0
     release_every_s: float = 60.0
+    forget_every_s: float = 3600.0
 
 
 DEFAULT_PACE = Pace()
@@ -63,6 +65,7 @@ class Upkeep:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_again_and_again(self.publish, every_s=self._pace.publish_every_s))
             tasks.create_task(_again_and_again(self.release, every_s=self._pace.release_every_s))
+            tasks.create_task(_again_and_again(self.forget, every_s=self._pace.forget_every_s))
 
     async def publish(self) -> None:
         """Keep snapshot and policy fresh, and send them to every terminal in service that has not got them."""
@@ -82,6 +85,12 @@ class Upkeep:
 
         while released := await self._cloud.run(work):
             _log.info("reserves_released count=%d", released)
+
+    async def forget(self) -> None:
+        """Delete login sessions and counts of attempts that ended long ago."""
+        now_ms = self._cloud.clock.now_ms()
+        while forgotten := await self._cloud.run(lambda session: login_service.forget_old(session, now_ms=now_ms)):
+            _log.info("sign_ins_forgotten count=%d", forgotten)
 
     async def welcome(self, terminal_id: TerminalId) -> None:
         """Send a terminal that greets what it may lack, whatever it was sent; one not in service gets nothing.

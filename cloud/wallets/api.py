@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from cloud.db import run_read, run_transaction
 from cloud.http_access import operator_check
 from cloud.http_errors import ApiError
+from cloud.identity import login_service
 from cloud.ledger.batch import PostOutcome
 from cloud.wallets import customer_service, customer_store, service, store
 from cloud.wallets.customer_service import CustomerRefusal
@@ -169,16 +170,19 @@ def _add_operator_routes(router: APIRouter, api: WalletApi) -> None:
     def lost(device_id: str) -> dict[str, int]:
         """Note that a phone's keys are lost: they are denied, and the reserve stays until nothing can come of it."""
         now_ms = api.clock.now_ms()
-        denied = run_transaction(
-            api.engine, lambda session: report_key_lost(session, device_id, now_ms=now_ms), lookup=lambda _: None
-        )
+
+        def work(session: Session) -> Sequence[Serial] | None:
+            login_service.end_sessions_of_device(session, device_id, now_ms=now_ms)
+            return report_key_lost(session, device_id, now_ms=now_ms)
+
+        denied = run_transaction(api.engine, work, lookup=lambda _: None)
         if denied is None:
             raise ApiError(404, "device_unknown", "There is no such phone.")
         return {"denied": len(denied)}
 
 
 def _add_phone_routes(router: APIRouter, api: WalletApi) -> None:
-    identify = _identify(api)
+    identify = identify_phone(api)
 
     @router.post("/device/grants", status_code=201)
     def issue(body: NewGrant, device: Annotated[Device, Depends(identify)]) -> dict[str, str]:
@@ -252,8 +256,8 @@ def _open_statements(session: Session, encoded: Sequence[str]) -> list[ReturnSta
     return statements
 
 
-def _identify(api: WalletApi) -> Callable[..., Device]:
-    """Make the check of a phone's signed request."""
+def identify_phone(api: WalletApi) -> Callable[..., Device]:
+    """Make the check of a request that a phone has signed with its binding key."""
 
     async def read_body(request: Request) -> bytes:
         body = await request.body()

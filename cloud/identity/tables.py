@@ -1,0 +1,117 @@
+"""Logins, their roles and secrets, access tokens, and the counts of attempts.
+
+Nothing here lets anybody in who reads it: secrets are hashed behind a pepper that is not in the database, tokens are
+stored as SHA-256 of 256 random bits, and the subject of an attempt is a hash, so that the e-mails that somebody tried
+stand nowhere in the clear.
+"""
+
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String
+from sqlmodel import Field
+
+from cloud.db import MYSQL_OPTIONS, Base, fixed_bytes, one_of, table_of
+from cloud.identity.hashing import HASH_LENGTH_MAX, Purpose
+from cloud.permissions import Role, TokenKind
+
+LOGIN_ID_LENGTH = 13
+SESSION_ID_LENGTH = 17
+DEVICE_ID_LENGTH = 13
+SCOPE_LENGTH_MAX = 16
+EMAIL_LENGTH_MAX = 254
+
+
+class LoginStatus(StrEnum):
+    """Whether somebody may sign in; a suspension can be lifted, a block stays."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    BLOCKED = "blocked"
+
+
+class AttemptPurpose(StrEnum):
+    """What is counted: wrong passwords and PINs, and visits from one address."""
+
+    PASSWORD = "password"  # noqa: S105 - a purpose, no password.
+    PIN = "pin"
+    ADDRESS = "address"
+
+
+class LoginRow(Base, table=True):
+    """One person who can sign in; the e-mail as ``passwords.spell_email`` spells it, so unique means unique."""
+
+    __tablename__ = "logins"
+    __table_args__ = (one_of("status", LoginStatus), MYSQL_OPTIONS)
+
+    login_id: str = Field(sa_column=Column(String(LOGIN_ID_LENGTH), primary_key=True))
+    email: str = Field(sa_column=Column(String(EMAIL_LENGTH_MAX), nullable=False, unique=True))
+    status: str = Field(sa_column=Column(String(16), nullable=False))
+    created_at_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    status_changed_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class LoginRoleRow(Base, table=True):
+    """One role of a login; ``scope`` is a wallet's id, a merchant's id in hexadecimal, or empty for operators."""
+
+    __tablename__ = "login_roles"
+    __table_args__ = (one_of("role", Role), Index(None, "scope"), MYSQL_OPTIONS)
+
+    login_id: str = Field(sa_column=Column(String(LOGIN_ID_LENGTH), ForeignKey("logins.login_id"), primary_key=True))
+    role: str = Field(sa_column=Column(String(16), primary_key=True))
+    scope: str = Field(sa_column=Column(String(SCOPE_LENGTH_MAX), primary_key=True))
+
+
+class LoginSecretRow(Base, table=True):
+    """A login's password or PIN; ``pepper_id`` numbers the pepper that it was hashed with.
+
+    ``version`` counts the person's changes of it; hashing the same secret anew is none.
+    """
+
+    __tablename__ = "login_secrets"
+    __table_args__ = (one_of("purpose", Purpose), MYSQL_OPTIONS)
+
+    login_id: str = Field(sa_column=Column(String(LOGIN_ID_LENGTH), ForeignKey("logins.login_id"), primary_key=True))
+    purpose: str = Field(sa_column=Column(String(16), primary_key=True))
+    secret_hash: str = Field(sa_column=Column(String(HASH_LENGTH_MAX), nullable=False))
+    pepper_id: int = Field(sa_column=Column(Integer, nullable=False))
+    version: int = Field(sa_column=Column(Integer, nullable=False))
+    changed_at_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class AccessTokenRow(Base, table=True):
+    """One login session; the token itself is known to its bearer only, ``session_id`` names it to people."""
+
+    __tablename__ = "access_tokens"
+    __table_args__ = (one_of("kind", TokenKind), Index(None, "expires_ms"), MYSQL_OPTIONS)
+
+    token_hash: bytes = Field(sa_column=Column(fixed_bytes(32), primary_key=True))
+    session_id: str = Field(sa_column=Column(String(SESSION_ID_LENGTH), nullable=False, unique=True))
+    login_id: str = Field(
+        sa_column=Column(String(LOGIN_ID_LENGTH), ForeignKey("logins.login_id"), nullable=False, index=True)
+    )
+    kind: str = Field(sa_column=Column(String(16), nullable=False))
+    created_at_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    last_used_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    expires_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    revoked_at_ms: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    device_id: str | None = Field(default=None, sa_column=Column(String(DEVICE_ID_LENGTH), nullable=True, index=True))
+
+
+class AttemptRow(Base, table=True):
+    """How often somebody tried; ``subject`` is a SHA-256 of whom or what is counted."""
+
+    __tablename__ = "sign_in_attempts"
+    __table_args__ = (one_of("purpose", AttemptPurpose), Index(None, "since_ms"), MYSQL_OPTIONS)
+
+    subject: bytes = Field(sa_column=Column(fixed_bytes(32), primary_key=True))
+    purpose: str = Field(sa_column=Column(String(16), primary_key=True))
+    attempts_count: int = Field(sa_column=Column(Integer, nullable=False))
+    since_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    locked_until_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+LOGINS = table_of(LoginRow)
+LOGIN_ROLES = table_of(LoginRoleRow)
+LOGIN_SECRETS = table_of(LoginSecretRow)
+ACCESS_TOKENS = table_of(AccessTokenRow)
+ATTEMPTS = table_of(AttemptRow)
