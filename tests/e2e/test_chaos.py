@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.counts import count
+from tests.processes import is_alive
 
 SECONDS = count(42, 15 * 60)
 ROUNDS_AND_START_S = 900
@@ -28,13 +29,6 @@ def chaos(*arguments: str) -> list[str]:
 def children_of(pid: int) -> set[int]:
     """Return the processes that ``pid`` has started and that still are its children."""
     return {int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()}
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.timeout(DEADLINE_S + 30)

@@ -29,6 +29,7 @@ from sync.record import SignedRecord
 from sync.topics import RECORDS, topic
 from tests.fakes.cloud_world import CloudWorld, FakeBox, HandClock
 from tests.integration.test_worker import FakeTransport, Message, batch, working
+from tests.processes import is_alive
 from tests.servers.fixtures import MakeMariaDb
 
 PATIENCE_S = 30.0
@@ -171,14 +172,6 @@ def test_a_stop_that_reaches_the_whole_group_is_an_end_in_order(world: CloudWorl
     with worker_of_its_own(world) as (worker, _):
         os.killpg(worker.pid, signal.SIGTERM)
         assert worker.wait(PATIENCE_S) == 0
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        # A dead child whose parent is gone may wait for init to take notice; it holds nothing any more.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.parametrize(
