@@ -76,12 +76,12 @@ class PublishingBox:
         """Send every batch, and again what is not answered, until the cloud has acknowledged the last record."""
         sent = 0
         while self._number < self._ends[-1]:
+            self._moved.clear()
             done = sum(end <= self._number for end in self._ends)
             sent = max(sent, done)
             while sent < min(done + WINDOW, len(self._batches)):
                 await self._link.publish(topic(RECORDS, self._box.terminal_id), self._batches[sent])
                 sent += 1
-            self._moved.clear()
             try:
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     await self._moved.wait()

@@ -95,16 +95,18 @@ class Cloud:
     async def contact(self) -> None:
         """Wait until the box has stored its first contact."""
         async with asyncio.timeout(PATIENCE_S):
+            self._changes.clear()
             while (await self._box.outbox.state()).last_contact_ms is None:
-                self._changes.clear()
                 await self._changes.wait()
+                self._changes.clear()
 
     async def acknowledged(self, number: int) -> None:
         """Wait until the box has stored that the cloud holds everything up to ``number``."""
         async with asyncio.timeout(PATIENCE_S):
+            self._changes.clear()
             while (await self._box.outbox.state()).acknowledged_number != number:
-                self._changes.clear()
                 await self._changes.wait()
+                self._changes.clear()
 
     async def _next(self) -> tuple[str, bytes]:
         async with asyncio.timeout(PATIENCE_S):
