@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge.errors import NotProvisionedError, OutboxCorruptError, OutboxUnsafeError
 from edge.outbox_files import sidecar
-from edge.outbox_schema import APPLICATION_ID, SCHEMA_VERSION, refuse_foreign_file
+from edge.outbox_schema import APPLICATION_ID, SCHEMA_VERSION, declared_schema, refuse_foreign_file, schema_of
 from edge.outbox_sqlite import connect, failures_named
 from sync.ids import TerminalId
 
@@ -76,6 +76,7 @@ def examine(path: Path, *, terminal_id: TerminalId, epoch: int) -> None:
     refuse_foreign_file(path)
     with failures_named(), closing(connect(path, mode="ro", connection_class=sqlite3.Connection)) as connection:
         _check_made_by_us(connection)
+        _check_schema(connection)
         _check_structure(connection, size=path.stat().st_size)
         _check_identity(connection, terminal_id=terminal_id, epoch=epoch)
         _check_agreement(connection)
@@ -99,6 +100,12 @@ def _check_made_by_us(connection: sqlite3.Connection) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != SCHEMA_VERSION:
         raise OutboxUnsafeError(f"The outbox has version {version}; this terminal reads version {SCHEMA_VERSION}.")
+
+
+def _check_schema(connection: sqlite3.Connection) -> None:
+    """Compare the declarations word by word: to SQLite one damaged letter is only another column or another limit."""
+    if schema_of(connection) != declared_schema():
+        raise OutboxCorruptError("The outbox's file is damaged: its tables are not declared as they were made.")
 
 
 def _check_structure(connection: sqlite3.Connection, *, size: int) -> None:

@@ -8,6 +8,7 @@ ever creates one: a terminal that started empty after damage would have lost mon
 import os
 import sqlite3
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 from edge.errors import AlreadyProvisionedError, OutboxCorruptError
@@ -84,6 +85,21 @@ CREATE TABLE declines (
     at_ms INTEGER NOT NULL
 ) STRICT;
 """
+
+
+def schema_of(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
+    """Read what every table, index and view was declared as; where they lie in the file is SQLite's own."""
+    return connection.execute(
+        "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema ORDER BY name"
+    ).fetchall()
+
+
+@cache
+def declared_schema() -> list[tuple[str, ...]]:
+    """Give ``schema_of`` an outbox that nothing has happened to."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_TABLES)
+        return schema_of(connection)
 
 
 def provision_outbox(path: Path, *, terminal_id: TerminalId, epoch: int, previous_head_hash: bytes) -> None:

@@ -70,6 +70,11 @@ def _rare_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
+def _innermost(error: BaseException) -> BaseException:
+    """Give the first error that a task ended by; the groups around it say nothing."""
+    return _innermost(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
 def play(seed: int, folder: Path, template: Template) -> Outcome:
     """Play one seed in a folder of its own."""
     rng = random.Random(seed)
@@ -106,7 +111,8 @@ def play(seed: int, folder: Path, template: Template) -> Outcome:
     except Exception as error:
         # A promise is broken by a crash as well; the next seed is played all the same.
         _log.exception("world_ended seed=%d", seed)
-        words = f"the world ended by {type(error).__name__}: {error}"
+        cause = _innermost(error)
+        words = f"the world ended by {type(cause).__name__}: {cause}"
         seconds = time.perf_counter() - began_s
         return Outcome(seed, (words,), plan.terminal_days, seconds)
     finally:

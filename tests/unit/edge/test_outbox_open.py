@@ -68,6 +68,17 @@ def one_bit_of_a_record(path: Path) -> None:
     overwrite(path, at=at, data=bytes((content[at] ^ 1,)))
 
 
+def one_bit_of(name: bytes) -> Callable[[Path], None]:
+    """Flip a bit of the last letter of ``name`` in the file's first page, where the tables are declared."""
+
+    def run(path: Path) -> None:
+        content = path.read_bytes()
+        at = content.index(name, 0, 4096) + len(name) - 1
+        overwrite(path, at=at, data=bytes((content[at] ^ 1,)))
+
+    return run
+
+
 def truncated(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
@@ -93,6 +104,9 @@ def another_program(path: Path) -> None:
 DAMAGE: list[tuple[Callable[[Path], None], type[OutboxError], str]] = [
     (garbage_in_the_middle, OutboxCorruptError, "damaged"),
     (one_bit_of_a_record, OutboxCorruptError, "Record 30"),
+    (one_bit_of(b"revision"), OutboxCorruptError, "not declared"),
+    (one_bit_of(b"length(head_hash) = 32"), OutboxCorruptError, "not declared"),
+    (one_bit_of(b"record_by_payment"), OutboxCorruptError, "damaged"),
     (truncated, OutboxCorruptError, "damaged"),
     (zero_length, OutboxCorruptError, "not a database"),
     (not_a_database, OutboxCorruptError, "not a database"),
