@@ -33,6 +33,7 @@ _HTTP_CODES = {
     403: "not_allowed",
     404: "not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "too_large",
     415: "wrong_media_type",
 }
@@ -95,6 +96,8 @@ def error_response(
     """Return the one error shape of the part of the interface that was asked."""
     request_id = request_id_of(scope)
     headers = {REQUEST_ID_HEADER: request_id} | ({} if retry_after_s is None else {"Retry-After": str(retry_after_s)})
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"  # RFC 9110 §15.5.2 asks for one.
     content: dict[str, Any] = {"error": {"code": code, "message": message, "fields": fields or {}}}
     if is_enveloped(scope["path"]):
         shape = Envelope[None](
@@ -132,7 +135,9 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         code = _HTTP_CODES.get(error.status_code, "http_error")
-        return error_response(request.scope, error.status_code, code, str(error.detail))
+        response = error_response(request.scope, error.status_code, code, str(error.detail))
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(DatabaseError)
     async def database(request: Request, error: DatabaseError) -> JSONResponse:

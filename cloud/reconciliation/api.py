@@ -13,6 +13,7 @@ from cloud.db import run_read
 from cloud.fleet import service as fleet_service
 from cloud.http_access import operator_check
 from cloud.http_errors import ApiError
+from cloud.http_guard import POLICY_HEADER, page_policy
 from cloud.ledger import audit
 from cloud.merchants import store as merchant_store
 from cloud.reconciliation.evidence import EvidenceError, Issued, Subject, make_pack
@@ -35,9 +36,12 @@ def make_router(engine: Engine, cache: Cache, issued: Issued, operator_token: st
 
 def _add_statement(router: APIRouter, engine: Engine, cache: Cache, operator_token: str | None) -> None:
 
+    html = (files("cloud") / "web" / "overview" / "index.html").read_text(encoding="utf-8")
+    headers = {POLICY_HEADER: page_policy(html)}
+
     @router.get("/", response_class=HTMLResponse, include_in_schema=False)
-    def page() -> str:
-        return (files("cloud") / "web" / "overview" / "index.html").read_text(encoding="utf-8")
+    def page() -> HTMLResponse:
+        return HTMLResponse(html, headers=headers)
 
     @router.get("/v1/operator/reconciliation", dependencies=[Depends(operator_check(operator_token))])
     def statement() -> dict[str, Any]:
