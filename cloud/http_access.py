@@ -10,6 +10,7 @@ session is worth nothing.
 
 import hashlib
 import hmac
+import ipaddress
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -21,6 +22,7 @@ from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBea
 
 from cloud.http_errors import ApiError
 from cloud.permissions import Permission, SignedIn
+from cloud.rate_limit import PERSON, RateLimit, RateLimiter
 
 TOKEN_COOKIE = "__Host-tillbox"  # noqa: S105 - the name of the cookie, no token.
 CSRF_COOKIE = "__Host-tillbox-csrf"
@@ -37,11 +39,12 @@ _cookie = APIKeyCookie(name=TOKEN_COOKIE, auto_error=False, description=f"With {
 
 @dataclass(frozen=True)
 class Gate:
-    """The check before a route: signed in, permitted, of this merchant, and on the bound phone if asked."""
+    """The check before a route: signed in, not too often, permitted, of this merchant, on the bound phone if asked."""
 
-    find_session: FindSession
+    access: "Access"
     permission: Permission
     needs_device: bool = False
+    limit: RateLimit | None = None
 
     def __call__(
         self,
@@ -51,14 +54,17 @@ class Gate:
     ) -> SignedIn:
         """Return who asks; raises the ``ApiError`` that says why not."""
         token = cookie if bearer is None else bearer.credentials
-        person = None if token is None else self.find_session(token)
+        person = None if token is None else self.access.find_session(token)
         if token is None or person is None:
             raise ApiError(401, "not_signed_in", "Log in first; this session is unknown or has ended.")
         if bearer is None and request.method not in _SAFE_METHODS:
             _require_csrf(request, token)
+        self.access.require_rate(PERSON, person.login_id)
         self._require_permission(request, person)
         if self.needs_device:
             _require_device(request, person)
+        if self.limit is not None:
+            self.access.require_rate(self.limit, person.login_id)
         return person
 
     def _require_permission(self, request: Request, person: SignedIn) -> None:
@@ -73,17 +79,34 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Makes the gates of routes, all with one way to find a session."""
+    """Makes the gates of routes, all with one way to find a session and one to count requests."""
 
     find_session: FindSession
+    limiter: RateLimiter | None = None
 
-    def signed_in(self, permission: Permission) -> Gate:
-        """Let in who is signed in and has the permission."""
-        return Gate(self.find_session, permission)
+    def signed_in(self, permission: Permission, *, limit: RateLimit | None = None) -> Gate:
+        """Let in who is signed in and has the permission, and ``limit`` as often as it says for each login."""
+        return Gate(self, permission, limit=limit)
 
-    def on_bound_device(self, permission: Permission) -> Gate:
+    def on_bound_device(self, permission: Permission, *, limit: RateLimit | None = None) -> Gate:
         """Let in who has the permission, on the phone that this session is bound to (``X-Device-ID``)."""
-        return Gate(self.find_session, permission, needs_device=True)
+        return Gate(self, permission, needs_device=True, limit=limit)
+
+    def limited(self, limit: RateLimit) -> Callable[[Request], None]:
+        """Let everybody in, from one address as often as the limit says."""
+
+        def count(request: Request) -> None:
+            self.require_rate(limit, address_of(request))
+
+        return count
+
+    def require_rate(self, limit: RateLimit, of: str) -> None:
+        """Count a request; raises the ``ApiError`` that says when to come again."""
+        wait_ms = 0 if self.limiter is None else self.limiter.wait_ms(limit, of)
+        if wait_ms:
+            wait_s = -(-wait_ms // 1000)
+            message = f"Too many requests; nothing was done. Try again in {wait_s} seconds."
+            raise ApiError(429, "too_many_requests", message, retry_after_s=wait_s)
 
 
 def open_to_all() -> None:
@@ -97,6 +120,19 @@ def refuse_open_doors(router: APIRouter) -> APIRouter:
         if not any(isinstance(call, Gate) or call is open_to_all for call in calls):
             raise RuntimeError(f"{route} would be open to everybody: give it signed_in(…) or open_to_all")
     return router
+
+
+def address_of(request: Request) -> str:
+    """Return what visits are counted under: the address, of IPv6 the network that one household has whole."""
+    host = "" if request.client is None else request.client.host
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address):
+        mapped = address.ipv4_mapped
+        return str(mapped) if mapped else str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
 
 
 def csrf_token(token: str) -> str:

@@ -20,6 +20,7 @@ from cloud.merchants import api as merchants_api
 from cloud.merchants import staff_api
 from cloud.merchants import store as merchant_store
 from cloud.merchants.tables import MerchantStatus
+from cloud.rate_limit import RateLimiter
 from cloud.reconciliation import api as reconciliation_api
 from cloud.reconciliation.evidence import Issued
 from cloud.wallets import account_api
@@ -57,7 +58,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     token = settings.operator_token.get_secret_value() if settings.operator_token else None
     app.include_router(fleet_api.make_router(_fleet(cloud, token)))
     app.include_router(merchants_api.make_router(cloud.engine, cloud.clock, secrets.token_bytes, token))
-    wallets, access = _wallets(cloud, token), Access(cloud.identity.find_session)
+    wallets, access = _wallets(cloud, token), Access(cloud.identity.find_session, RateLimiter(cloud.cache, cloud.clock))
     app.include_router(wallets_api.make_router(wallets))
     issued = Issued(cloud.keyring.root, cloud.keyring.versions)
     app.include_router(reconciliation_api.make_router(cloud.engine, cloud.cache, issued, token))

@@ -4,7 +4,6 @@ Everybody's answer to a wrong log-in is the same, whether the e-mail is known or
 a wallet, too, and so stands with the wallets.
 """
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from sqlalchemy import Engine
 
 from cloud.db import run_transaction
-from cloud.http_access import Access, clear_cookies, csrf_token, open_to_all, set_cookies
+from cloud.http_access import Access, address_of, clear_cookies, csrf_token, open_to_all, set_cookies
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.identity import login_service
 from cloud.identity.lockout import Locked
@@ -21,6 +20,7 @@ from cloud.identity.passwords import SecretRefusal
 from cloud.identity.refusals import WORDS, IdentityRefusal
 from cloud.identity.service import Identity, OpenedSession
 from cloud.permissions import Permission, Role, SignedIn, TokenKind
+from cloud.rate_limit import LOG_INS, SECRETS
 from sync.clock import Clock
 
 T = TypeVar("T")
@@ -127,21 +127,8 @@ def or_refuse(answer: T | IdentityRefusal | SecretRefusal | Locked, clock: Clock
     return answer
 
 
-def address_of(request: Request) -> str:
-    """Return what visits are counted under: the address, of IPv6 the network that one household has whole."""
-    host = "" if request.client is None else request.client.host
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv6Address):
-        mapped = address.ipv4_mapped
-        return str(mapped) if mapped else str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
-
-
 def _add_log_in(router: APIRouter, api: IdentityApi) -> None:
-    @router.post("/auth/login", dependencies=[Depends(open_to_all)])
+    @router.post("/auth/login", dependencies=[Depends(open_to_all), Depends(api.access.limited(LOG_INS))])
     def log_in(body: LogIn, request: Request, response: Response) -> Envelope[LoggedIn]:
         """Open a session for e-mail and password."""
         answer = api.identity.log_in(
@@ -206,7 +193,7 @@ def _add_sessions(router: APIRouter, api: IdentityApi) -> None:
 
 
 def _add_password(router: APIRouter, api: IdentityApi) -> None:
-    own_account = Depends(api.access.signed_in(Permission.OWN_ACCOUNT))
+    own_account = Depends(api.access.signed_in(Permission.OWN_ACCOUNT, limit=SECRETS))
 
     @router.post("/auth/password")
     def change(body: NewPassword, request: Request, person: Annotated[SignedIn, own_account]) -> Envelope[None]:

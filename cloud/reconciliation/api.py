@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, Response
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from cloud.cache import MERCHANT_OF_TERMINAL, Cache
+from cloud.cache import Cache
 from cloud.db import run_read
 from cloud.fleet import service as fleet_service
 from cloud.http_access import operator_check
@@ -20,6 +20,7 @@ from cloud.reconciliation.evidence import EvidenceError, Issued, Subject, make_p
 from cloud.reconciliation.exposure import Exposure
 from cloud.reconciliation.matching import Statement, TerminalStatement
 from cloud.reconciliation.service import Report, make_report
+from cloud.redis_keys import MERCHANT_OF_TERMINAL
 from sync.ids import PaymentId, TerminalId
 
 TerminalHex = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
