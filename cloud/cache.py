@@ -38,6 +38,11 @@ class Cache:
         self._away_until_ms = 0
         self._redis = None if url is None else _connect(url)
 
+    @property
+    def is_set(self) -> bool:
+        """Tell whether there is a Redis to ask."""
+        return self._redis is not None
+
     def get(self, key: RedisKey, of: str) -> bytes | None:
         """The value, or None for a miss."""
 

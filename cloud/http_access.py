@@ -154,16 +154,16 @@ def clear_cookies(response: Response) -> None:
         response.delete_cookie(name, path="/", secure=True, httponly=http_only, samesite="strict")
 
 
-def operator_check(operator_token: str | None) -> Callable[..., None]:
-    """Make the check of the one operator token of ``/v1``, compared in constant time."""
-    scheme = HTTPBearer(auto_error=False)
+def operator_check(operator_token: str | None, *, name: str = "operator token") -> Callable[..., None]:
+    """Make the check of the one operator token of ``/v1``, compared in constant time; without one nobody gets in."""
+    scheme = HTTPBearer(auto_error=False, scheme_name=name.replace(" ", "_"))
 
     def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(scheme)]) -> None:
         if given is None:
-            raise ApiError(401, "not_signed_in", "Send the operator token as: Authorization: Bearer TOKEN.")
+            raise ApiError(401, "not_signed_in", f"Send the {name} as: Authorization: Bearer TOKEN.")
         expected = operator_token or ""
         if not expected or not hmac.compare_digest(given.credentials.encode(), expected.encode()):
-            raise ApiError(403, "not_allowed", "This operator token is not valid here.")
+            raise ApiError(403, "not_allowed", f"This {name} is not valid here.")
 
     return check
 

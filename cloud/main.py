@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from sqlalchemy.orm import Session
 from starlette.types import ASGIApp
 
+from cloud import monitoring
 from cloud.fleet import api as fleet_api
 from cloud.fleet.enrolment import Broker, Enrolment
 from cloud.foundation import Cloud
@@ -20,6 +21,7 @@ from cloud.merchants import api as merchants_api
 from cloud.merchants import staff_api
 from cloud.merchants import store as merchant_store
 from cloud.merchants.tables import MerchantStatus
+from cloud.monitoring import Measured, Meter, Probe
 from cloud.rate_limit import RateLimiter
 from cloud.reconciliation import api as reconciliation_api
 from cloud.reconciliation.evidence import Issued
@@ -33,18 +35,21 @@ from sync.ids import MerchantId, SiteId
 class _Application(FastAPI):
     """The framework's application with our guards around all of it, its last error page included."""
 
-    def __init__(self, *, time_limit_s: float, **options: Any) -> None:
+    def __init__(self, *, time_limit_s: float, meter: Meter, **options: Any) -> None:
         super().__init__(**options)
         self._time_limit_s = time_limit_s
+        self._meter = meter
 
     def build_middleware_stack(self) -> ASGIApp:
         limited = TimeLimit(BodyLimit(super().build_middleware_stack(), BODY_SIZE_MAX), self._time_limit_s)
-        return RequestIds(SecurityHeaders(limited))
+        return RequestIds(SecurityHeaders(Measured(limited, self._meter)))
 
 
 def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) -> FastAPI:
     """Return the application with every route; ``lifespan`` may run a worker beside it."""
     settings = cloud.settings
+    probe = Probe(cloud.engine, cloud.cache, cloud.clock)
+    meter = Meter(probe)
     app = _Application(
         title="Tillbox cloud",
         version="1",
@@ -53,9 +58,12 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         redoc_url=None,
         lifespan=lifespan,
         time_limit_s=settings.request_timeout_s,
+        meter=meter,
     )
     install_error_handlers(app)
     token = settings.operator_token.get_secret_value() if settings.operator_token else None
+    metrics_token = settings.metrics_token.get_secret_value() if settings.metrics_token else None
+    app.include_router(monitoring.make_router(probe, meter, metrics_token))
     app.include_router(fleet_api.make_router(_fleet(cloud, token)))
     app.include_router(merchants_api.make_router(cloud.engine, cloud.clock, secrets.token_bytes, token))
     wallets, access = _wallets(cloud, token), Access(cloud.identity.find_session, RateLimiter(cloud.cache, cloud.clock))

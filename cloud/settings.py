@@ -56,6 +56,8 @@ class CloudSettings(BaseSettings):
     """After which a request that has no answer yet is answered that it took too long."""
     operator_token: SecretStr | None = None
     """Lets operators in over HTTP; without one nobody gets in."""
+    metrics_token: SecretStr | None = None
+    """Lets monitoring fetch ``/metrics``; without one nobody does."""
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
     """The currency of the policy that boxes are sent."""
 
