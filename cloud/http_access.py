@@ -18,7 +18,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from cloud.http_errors import ApiError
 from cloud.permissions import Permission, SignedIn
@@ -33,17 +33,31 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FindSession = Callable[[str], SignedIn | None]
 """Says who holds an access token; None where it lets nobody in."""
 
-_bearer = HTTPBearer(auto_error=False, description="An access token of POST /auth/login with kind bearer.")
-_cookie = APIKeyCookie(name=TOKEN_COOKIE, auto_error=False, description=f"With {CSRF_HEADER} on unsafe methods.")
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="access_token",
+    description="An access token of POST /api/v1/auth/login with the kind bearer.",
+)
+_cookie = APIKeyCookie(
+    auto_error=False,
+    scheme_name="session_cookie",
+    name=TOKEN_COOKIE,
+    description="Set by POST /api/v1/auth/login; no script can read it.",
+)
+_device = APIKeyHeader(
+    auto_error=False,
+    scheme_name="bound_device",
+    name=DEVICE_HEADER,
+    description="The id of the phone that the session is bound to (POST /api/v1/me/device).",
+)
 
 
 @dataclass(frozen=True)
 class Gate:
-    """The check before a route: signed in, not too often, permitted, of this merchant, on the bound phone if asked."""
+    """The check before a route: signed in, not too often, permitted, of this merchant."""
 
     access: "Access"
     permission: Permission
-    needs_device: bool = False
     limit: RateLimit | None = None
 
     def __call__(
@@ -53,6 +67,13 @@ class Gate:
         cookie: Annotated[str | None, Depends(_cookie)],
     ) -> SignedIn:
         """Return who asks; raises the ``ApiError`` that says why not."""
+        person = self._find_permitted(request, bearer, cookie)
+        self._count(person)
+        return person
+
+    def _find_permitted(
+        self, request: Request, bearer: HTTPAuthorizationCredentials | None, cookie: str | None
+    ) -> SignedIn:
         token = cookie if bearer is None else bearer.credentials
         person = None if token is None else self.access.find_session(token)
         if token is None or person is None:
@@ -61,11 +82,11 @@ class Gate:
             _require_csrf(request, token)
         self.access.require_rate(PERSON, person.login_id)
         self._require_permission(request, person)
-        if self.needs_device:
-            _require_device(request, person)
+        return person
+
+    def _count(self, person: SignedIn) -> None:
         if self.limit is not None:
             self.access.require_rate(self.limit, person.login_id)
-        return person
 
     def _require_permission(self, request: Request, person: SignedIn) -> None:
         scopes = person.scopes(self.permission)
@@ -77,6 +98,27 @@ class Gate:
             raise ApiError(404, "not_found", "There is no such merchant.")
 
 
+@dataclass(frozen=True)
+class DeviceGate(Gate):
+    """The gate that also wants the phone which the session is bound to."""
+
+    def __call__(  # type: ignore[override]  # The framework reads one more parameter from the request.
+        self,
+        request: Request,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+        cookie: Annotated[str | None, Depends(_cookie)],
+        device_id: Annotated[str | None, Depends(_device)],
+    ) -> SignedIn:
+        """Return who asks; raises the ``ApiError`` that says why not."""
+        person = self._find_permitted(request, bearer, cookie)
+        if not device_id:
+            raise ApiError(400, "device_id_missing", f"Send the phone's id in {DEVICE_HEADER}.")
+        if device_id != person.device_id:
+            raise ApiError(403, "device_not_bound", "This session is not bound to that phone.")
+        self._count(person)
+        return person
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """Makes the gates of routes, all with one way to find a session and one to count requests."""
@@ -86,11 +128,11 @@ class Access:
 
     def signed_in(self, permission: Permission, *, limit: RateLimit | None = None) -> Gate:
         """Let in who is signed in and has the permission, and ``limit`` as often as it says for each login."""
-        return Gate(self, permission, limit=limit)
+        return Gate(self, permission, limit)
 
     def on_bound_device(self, permission: Permission, *, limit: RateLimit | None = None) -> Gate:
         """Let in who has the permission, on the phone that this session is bound to (``X-Device-ID``)."""
-        return Gate(self, permission, needs_device=True, limit=limit)
+        return DeviceGate(self, permission, limit)
 
     def limited(self, limit: RateLimit) -> Callable[[Request], None]:
         """Let everybody in, from one address as often as the limit says."""
@@ -175,14 +217,6 @@ def _require_csrf(request: Request, token: str) -> None:
     is_right = hmac.compare_digest(given.encode(), expected) and hmac.compare_digest(in_cookie.encode(), expected)
     if not is_right:
         raise ApiError(403, "csrf_token_invalid", f"Send the token of this session in {CSRF_HEADER}; log in anew.")
-
-
-def _require_device(request: Request, person: SignedIn) -> None:
-    given = request.headers.get(DEVICE_HEADER)
-    if not given:
-        raise ApiError(400, "device_id_missing", f"Send the phone's id in {DEVICE_HEADER}.")
-    if given != person.device_id:
-        raise ApiError(403, "device_not_bound", "This session is not bound to that phone.")
 
 
 def _calls(dependant: Dependant) -> Iterator[object]:

@@ -10,7 +10,7 @@ was wrong with which part of the request. The request id stands in the answer, i
 import logging
 import secrets
 from collections.abc import MutableMapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -29,6 +29,7 @@ API_PREFIX = "/api/v1"
 REQUEST_ID_HEADER = "X-Request-ID"
 
 _HTTP_CODES = {
+    400: "bad_request",
     401: "not_signed_in",
     403: "not_allowed",
     404: "not_found",
@@ -44,6 +45,17 @@ class Envelope(BaseModel, Generic[Data]):
 
     success: bool
     data: Data | None
+    message: str
+    errors: dict[str, str]
+    code: str
+    request_id: str
+
+
+class Refusal(BaseModel):
+    """The envelope of every no: ``code`` is stable and for programs, ``message`` says to a person what to do."""
+
+    success: Literal[False]
+    data: None
     message: str
     errors: dict[str, str]
     code: str
@@ -100,7 +112,7 @@ def error_response(
         headers["WWW-Authenticate"] = "Bearer"  # RFC 9110 §15.5.2 asks for one.
     content: dict[str, Any] = {"error": {"code": code, "message": message, "fields": fields or {}}}
     if is_enveloped(scope["path"]):
-        shape = Envelope[None](
+        shape = Refusal(
             success=False, data=None, message=message, errors=fields or {}, code=code, request_id=request_id
         )
         content = shape.model_dump()

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from sqlalchemy.orm import Session
 from starlette.types import ASGIApp
 
-from cloud import monitoring
+from cloud import monitoring, openapi
 from cloud.fleet import api as fleet_api
 from cloud.fleet.enrolment import Broker, Enrolment
 from cloud.foundation import Cloud
@@ -56,11 +56,13 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         openapi_url=f"{API_PREFIX}/openapi.json",
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
         time_limit_s=settings.request_timeout_s,
         meter=meter,
     )
     install_error_handlers(app)
+    openapi.install(app)
     token = settings.operator_token.get_secret_value() if settings.operator_token else None
     metrics_token = settings.metrics_token.get_secret_value() if settings.metrics_token else None
     app.include_router(monitoring.make_router(probe, meter, metrics_token))

@@ -19,6 +19,7 @@ from cloud.identity.lockout import Locked
 from cloud.identity.passwords import SecretRefusal
 from cloud.identity.refusals import WORDS, IdentityRefusal
 from cloud.identity.service import Identity, OpenedSession
+from cloud.openapi import example, refusals
 from cloud.permissions import Permission, Role, SignedIn, TokenKind
 from cloud.rate_limit import LOG_INS, SECRETS
 from sync.clock import Clock
@@ -46,6 +47,8 @@ class StrictBody(BaseModel):
 class LogIn(StrictBody):
     """``cookie`` for browsers, ``bearer`` for integrations, which get the token in the answer."""
 
+    model_config = example({"email": "ada@example.org", "password": "nine bean rows", "kind": "cookie"})
+
     email: str = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
     password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
     kind: TokenKind = Field(default=TokenKind.COOKIE, strict=False)
@@ -53,6 +56,8 @@ class LogIn(StrictBody):
 
 class NewPassword(StrictBody):
     """The password until now, and the one from now on."""
+
+    model_config = example({"password": "nine bean rows", "new_password": "a hive for the honey bee"})
 
     password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
     new_password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
@@ -128,7 +133,9 @@ def or_refuse(answer: T | IdentityRefusal | SecretRefusal | Locked, clock: Clock
 
 
 def _add_log_in(router: APIRouter, api: IdentityApi) -> None:
-    @router.post("/auth/login", dependencies=[Depends(open_to_all), Depends(api.access.limited(LOG_INS))])
+    may_log_in = [Depends(open_to_all), Depends(api.access.limited(LOG_INS))]
+
+    @router.post("/auth/login", dependencies=may_log_in, responses=refusals(401, 403))
     def log_in(body: LogIn, request: Request, response: Response) -> Envelope[LoggedIn]:
         """Open a session for e-mail and password."""
         answer = api.identity.log_in(
@@ -185,7 +192,7 @@ def _add_sessions(router: APIRouter, api: IdentityApi) -> None:
         ]
         return ok(request, shown)
 
-    @router.delete("/auth/sessions/{session_id}")
+    @router.delete("/auth/sessions/{session_id}", responses=refusals(404))
     def revoke(session_id: str, request: Request, person: Annotated[SignedIn, own_account]) -> Envelope[Ended]:
         """End one of this account's sessions."""
         or_refuse(api.identity.revoke_session(person, session_id), api.clock)
@@ -210,14 +217,14 @@ def _add_password(router: APIRouter, api: IdentityApi) -> None:
 def _add_operator_routes(router: APIRouter, api: IdentityApi) -> None:
     may_suspend = [Depends(api.access.signed_in(Permission.SUSPEND_LOGINS))]
 
-    @router.post("/operator/logins/{login_id}/suspend", dependencies=may_suspend)
+    @router.post("/operator/logins/{login_id}/suspend", dependencies=may_suspend, responses=refusals(404, 409))
     def suspend(login_id: str, request: Request) -> Envelope[None]:
         """Suspend an account and end its sessions."""
         now_ms = api.clock.now_ms()
         or_refuse(run_transaction(api.engine, lambda s: login_service.suspend(s, login_id, now_ms=now_ms)), api.clock)
         return ok(request, None, "The account is suspended and its sessions have ended.")
 
-    @router.post("/operator/logins/{login_id}/unsuspend", dependencies=may_suspend)
+    @router.post("/operator/logins/{login_id}/unsuspend", dependencies=may_suspend, responses=refusals(404, 409))
     def unsuspend(login_id: str, request: Request) -> Envelope[None]:
         """Lift a suspension."""
         now_ms = api.clock.now_ms()

@@ -16,6 +16,7 @@ from cloud.http_errors import ApiError
 from cloud.http_guard import POLICY_HEADER, page_policy
 from cloud.ledger import audit
 from cloud.merchants import store as merchant_store
+from cloud.openapi import refusals
 from cloud.reconciliation.evidence import EvidenceError, Issued, Subject, make_pack
 from cloud.reconciliation.exposure import Exposure
 from cloud.reconciliation.matching import Statement, TerminalStatement
@@ -85,7 +86,7 @@ def _add_evidence(router: APIRouter, engine: Engine, issued: Issued, operator_to
         "/v1/operator/evidence/{terminal_id}/{payment_id}",
         dependencies=[Depends(operator_check(operator_token))],
         response_class=Response,
-        responses={200: {"content": {"application/zip": {}}}},
+        responses={200: {"content": {"application/zip": {}}}, **refusals(404)},
     )
     def evidence(terminal_id: TerminalHex, payment_id: PaymentHex) -> Response:
         """Return the evidence pack of one payment, which verifies without us."""
