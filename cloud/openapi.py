@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from pydantic import ConfigDict
+from pydantic import ConfigDict, JsonValue
 
 from cloud.http_access import CSRF_HEADER
 from cloud.http_errors import API_PREFIX, REQUEST_ID_HEADER, Refusal, is_enveloped
@@ -71,7 +71,7 @@ def refusals(*statuses: int) -> dict[int | str, Schema]:
 
 def example(fields: dict[str, str]) -> ConfigDict:
     """Return the configuration of a body that shows an example of it."""
-    return ConfigDict(json_schema_extra={"examples": [fields]})
+    return ConfigDict(json_schema_extra={"examples": [dict[str, JsonValue](fields)]})
 
 
 def operation_id(route: APIRoute) -> str:
