@@ -10,13 +10,13 @@ import logging
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from cloud.redis_keys import RedisKey
 from sync.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -25,31 +25,6 @@ T = TypeVar("T")
 _TIMEOUT_S = 0.25
 _FIRST_PAUSE_MS = 100
 _PAUSE_MS_MAX = 5_000
-
-
-@dataclass(frozen=True, slots=True)
-class RedisKey:
-    """One kind of key: ``pattern`` with the place of the id, time to live, and what stands there."""
-
-    pattern: str
-    ttl_s: int
-    meaning: str
-
-    def name(self, of: str) -> str:
-        """The key's name for one id."""
-        return self.pattern.replace("{}", of)
-
-
-PAYMENT_SESSION = RedisKey("payment:session:{}", 300, "a payment session's state by its id, for the owner's polling")
-MERCHANT = RedisKey("payment:merchant:cache:{}", 3600, "a merchant's name and status by its id, for screens")
-MERCHANT_OF_TERMINAL = RedisKey("payment:merchant:cache:terminal:{}", 3600, "the merchant's name by a terminal's id")
-DAILY_STATS = RedisKey("payment:stats:daily:{}", 7 * 24 * 3600, "the figures of a day that is over, by its date")
-
-KEYS = (PAYMENT_SESSION, MERCHANT, MERCHANT_OF_TERMINAL, DAILY_STATS)
-"""The key table, named as in the seed's Redis structure: nothing else may be written to Redis.
-
-The overview uses the merchant of a terminal; the others come into use with the screens they are for.
-"""
 
 
 class Cache:
@@ -63,6 +38,11 @@ class Cache:
         self._away_until_ms = 0
         self._redis = None if url is None else _connect(url)
 
+    @property
+    def is_set(self) -> bool:
+        """Tell whether there is a Redis to ask."""
+        return self._redis is not None
+
     def get(self, key: RedisKey, of: str) -> bytes | None:
         """The value, or None for a miss."""
 
@@ -70,15 +50,15 @@ class Cache:
             value = connection.get(key.name(of))
             return value if isinstance(value, bytes) else None
 
-        return self._try(read)
+        return self.ask(read)
 
     def put(self, key: RedisKey, of: str, value: bytes) -> None:
         """Keep a value for the key's time to live, if Redis is there."""
-        self._try(lambda connection: connection.set(key.name(of), value, ex=key.ttl_s))
+        self.ask(lambda connection: connection.set(key.name(of), value, ex=key.ttl_s))
 
     def forget(self, key: RedisKey, of: str) -> None:
         """Drop a value, if Redis is there; otherwise it lives until its time is over."""
-        self._try(lambda connection: connection.delete(key.name(of)))
+        self.ask(lambda connection: connection.delete(key.name(of)))
 
     def get_or_make(self, key: RedisKey, of: str, make: Callable[[], bytes]) -> bytes:
         """The value, else what ``make`` answers, which is kept."""
@@ -93,7 +73,8 @@ class Cache:
         if self._redis is not None:
             self._redis.close()
 
-    def _try(self, command: "Callable[[redis.Redis], T]") -> T | None:
+    def ask(self, command: "Callable[[redis.Redis], T]") -> T | None:
+        """Run one command of a kind that the key table allows; None where Redis is away."""
         if self._redis is None or self._clock.monotonic_ms() < self._away_until_ms:
             return None
         try:
@@ -113,7 +94,10 @@ class Cache:
             pause_ms = ceiling_ms * (1 + self._random_share()) / 2
             self._away_until_ms = self._clock.monotonic_ms() + int(pause_ms)
         if is_first:
-            logger.warning("cache_away error=%s; nothing is lost, answers come from the database", type(error).__name__)
+            logger.warning(
+                "cache_away error=%s; nothing is lost, the database answers and rate limits let everybody pass",
+                type(error).__name__,
+            )
 
     def _note_success(self) -> None:
         with self._lock:

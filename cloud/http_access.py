@@ -10,6 +10,7 @@ session is worth nothing.
 
 import hashlib
 import hmac
+import ipaddress
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,10 +18,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from cloud.http_errors import ApiError
 from cloud.permissions import Permission, SignedIn
+from cloud.rate_limit import PERSON, RateLimit, RateLimiter
 
 TOKEN_COOKIE = "__Host-tillbox"  # noqa: S105 - the name of the cookie, no token.
 CSRF_COOKIE = "__Host-tillbox-csrf"
@@ -31,17 +33,32 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FindSession = Callable[[str], SignedIn | None]
 """Says who holds an access token; None where it lets nobody in."""
 
-_bearer = HTTPBearer(auto_error=False, description="An access token of POST /auth/login with kind bearer.")
-_cookie = APIKeyCookie(name=TOKEN_COOKIE, auto_error=False, description=f"With {CSRF_HEADER} on unsafe methods.")
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="access_token",
+    description="An access token of POST /api/v1/auth/login with the kind bearer.",
+)
+_cookie = APIKeyCookie(
+    auto_error=False,
+    scheme_name="session_cookie",
+    name=TOKEN_COOKIE,
+    description="Set by POST /api/v1/auth/login; no script can read it.",
+)
+_device = APIKeyHeader(
+    auto_error=False,
+    scheme_name="bound_device",
+    name=DEVICE_HEADER,
+    description="The id of the phone that the session is bound to (POST /api/v1/me/device).",
+)
 
 
 @dataclass(frozen=True)
 class Gate:
-    """The check before a route: signed in, permitted, of this merchant, and on the bound phone if asked."""
+    """The check before a route: signed in, not too often, permitted, of this merchant."""
 
-    find_session: FindSession
+    access: "Access"
     permission: Permission
-    needs_device: bool = False
+    limit: RateLimit | None = None
 
     def __call__(
         self,
@@ -50,16 +67,26 @@ class Gate:
         cookie: Annotated[str | None, Depends(_cookie)],
     ) -> SignedIn:
         """Return who asks; raises the ``ApiError`` that says why not."""
+        person = self._find_permitted(request, bearer, cookie)
+        self._count(person)
+        return person
+
+    def _find_permitted(
+        self, request: Request, bearer: HTTPAuthorizationCredentials | None, cookie: str | None
+    ) -> SignedIn:
         token = cookie if bearer is None else bearer.credentials
-        person = None if token is None else self.find_session(token)
+        person = None if token is None else self.access.find_session(token)
         if token is None or person is None:
             raise ApiError(401, "not_signed_in", "Log in first; this session is unknown or has ended.")
         if bearer is None and request.method not in _SAFE_METHODS:
             _require_csrf(request, token)
+        self.access.require_rate(PERSON, person.login_id)
         self._require_permission(request, person)
-        if self.needs_device:
-            _require_device(request, person)
         return person
+
+    def _count(self, person: SignedIn) -> None:
+        if self.limit is not None:
+            self.access.require_rate(self.limit, person.login_id)
 
     def _require_permission(self, request: Request, person: SignedIn) -> None:
         scopes = person.scopes(self.permission)
@@ -71,19 +98,57 @@ class Gate:
             raise ApiError(404, "not_found", "There is no such merchant.")
 
 
+@dataclass(frozen=True)
+class DeviceGate(Gate):
+    """The gate that also wants the phone which the session is bound to."""
+
+    def __call__(  # type: ignore[override]  # The framework reads one more parameter from the request.
+        self,
+        request: Request,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+        cookie: Annotated[str | None, Depends(_cookie)],
+        device_id: Annotated[str | None, Depends(_device)],
+    ) -> SignedIn:
+        """Return who asks; raises the ``ApiError`` that says why not."""
+        person = self._find_permitted(request, bearer, cookie)
+        if not device_id:
+            raise ApiError(400, "device_id_missing", f"Send the phone's id in {DEVICE_HEADER}.")
+        if device_id != person.device_id:
+            raise ApiError(403, "device_not_bound", "This session is not bound to that phone.")
+        self._count(person)
+        return person
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Makes the gates of routes, all with one way to find a session."""
+    """Makes the gates of routes, all with one way to find a session and one to count requests."""
 
     find_session: FindSession
+    limiter: RateLimiter | None = None
 
-    def signed_in(self, permission: Permission) -> Gate:
-        """Let in who is signed in and has the permission."""
-        return Gate(self.find_session, permission)
+    def signed_in(self, permission: Permission, *, limit: RateLimit | None = None) -> Gate:
+        """Let in who is signed in and has the permission, and ``limit`` as often as it says for each login."""
+        return Gate(self, permission, limit)
 
-    def on_bound_device(self, permission: Permission) -> Gate:
+    def on_bound_device(self, permission: Permission, *, limit: RateLimit | None = None) -> Gate:
         """Let in who has the permission, on the phone that this session is bound to (``X-Device-ID``)."""
-        return Gate(self.find_session, permission, needs_device=True)
+        return DeviceGate(self, permission, limit)
+
+    def limited(self, limit: RateLimit) -> Callable[[Request], None]:
+        """Let everybody in, from one address as often as the limit says."""
+
+        def count(request: Request) -> None:
+            self.require_rate(limit, address_of(request))
+
+        return count
+
+    def require_rate(self, limit: RateLimit, of: str) -> None:
+        """Count a request; raises the ``ApiError`` that says when to come again."""
+        wait_ms = 0 if self.limiter is None else self.limiter.wait_ms(limit, of)
+        if wait_ms:
+            wait_s = -(-wait_ms // 1000)
+            message = f"Too many requests; nothing was done. Try again in {wait_s} seconds."
+            raise ApiError(429, "too_many_requests", message, retry_after_s=wait_s)
 
 
 def open_to_all() -> None:
@@ -97,6 +162,19 @@ def refuse_open_doors(router: APIRouter) -> APIRouter:
         if not any(isinstance(call, Gate) or call is open_to_all for call in calls):
             raise RuntimeError(f"{route} would be open to everybody: give it signed_in(…) or open_to_all")
     return router
+
+
+def address_of(request: Request) -> str:
+    """Return what visits are counted under: the address, of IPv6 the network that one household has whole."""
+    host = "" if request.client is None else request.client.host
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address):
+        mapped = address.ipv4_mapped
+        return str(mapped) if mapped else str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
 
 
 def csrf_token(token: str) -> str:
@@ -118,16 +196,16 @@ def clear_cookies(response: Response) -> None:
         response.delete_cookie(name, path="/", secure=True, httponly=http_only, samesite="strict")
 
 
-def operator_check(operator_token: str | None) -> Callable[..., None]:
-    """Make the check of the one operator token of ``/v1``, compared in constant time."""
-    scheme = HTTPBearer(auto_error=False)
+def operator_check(operator_token: str | None, *, name: str = "operator token") -> Callable[..., None]:
+    """Make the check of the one operator token of ``/v1``, compared in constant time; without one nobody gets in."""
+    scheme = HTTPBearer(auto_error=False, scheme_name=name.replace(" ", "_"))
 
     def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(scheme)]) -> None:
         if given is None:
-            raise ApiError(401, "not_signed_in", "Send the operator token as: Authorization: Bearer TOKEN.")
+            raise ApiError(401, "not_signed_in", f"Send the {name} as: Authorization: Bearer TOKEN.")
         expected = operator_token or ""
         if not expected or not hmac.compare_digest(given.credentials.encode(), expected.encode()):
-            raise ApiError(403, "not_allowed", "This operator token is not valid here.")
+            raise ApiError(403, "not_allowed", f"This {name} is not valid here.")
 
     return check
 
@@ -139,14 +217,6 @@ def _require_csrf(request: Request, token: str) -> None:
     is_right = hmac.compare_digest(given.encode(), expected) and hmac.compare_digest(in_cookie.encode(), expected)
     if not is_right:
         raise ApiError(403, "csrf_token_invalid", f"Send the token of this session in {CSRF_HEADER}; log in anew.")
-
-
-def _require_device(request: Request, person: SignedIn) -> None:
-    given = request.headers.get(DEVICE_HEADER)
-    if not given:
-        raise ApiError(400, "device_id_missing", f"Send the phone's id in {DEVICE_HEADER}.")
-    if given != person.device_id:
-        raise ApiError(403, "device_not_bound", "This session is not bound to that phone.")
 
 
 def _calls(dependant: Dependant) -> Iterator[object]:

@@ -10,7 +10,7 @@ was wrong with which part of the request. The request id stands in the answer, i
 import logging
 import secrets
 from collections.abc import MutableMapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -29,10 +29,12 @@ API_PREFIX = "/api/v1"
 REQUEST_ID_HEADER = "X-Request-ID"
 
 _HTTP_CODES = {
+    400: "bad_request",
     401: "not_signed_in",
     403: "not_allowed",
     404: "not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "too_large",
     415: "wrong_media_type",
 }
@@ -43,6 +45,17 @@ class Envelope(BaseModel, Generic[Data]):
 
     success: bool
     data: Data | None
+    message: str
+    errors: dict[str, str]
+    code: str
+    request_id: str
+
+
+class Refusal(BaseModel):
+    """The envelope of every no: ``code`` is stable and for programs, ``message`` says to a person what to do."""
+
+    success: Literal[False]
+    data: None
     message: str
     errors: dict[str, str]
     code: str
@@ -95,9 +108,11 @@ def error_response(
     """Return the one error shape of the part of the interface that was asked."""
     request_id = request_id_of(scope)
     headers = {REQUEST_ID_HEADER: request_id} | ({} if retry_after_s is None else {"Retry-After": str(retry_after_s)})
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"  # RFC 9110 §15.5.2 asks for one.
     content: dict[str, Any] = {"error": {"code": code, "message": message, "fields": fields or {}}}
     if is_enveloped(scope["path"]):
-        shape = Envelope[None](
+        shape = Refusal(
             success=False, data=None, message=message, errors=fields or {}, code=code, request_id=request_id
         )
         content = shape.model_dump()
@@ -132,7 +147,9 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         code = _HTTP_CODES.get(error.status_code, "http_error")
-        return error_response(request.scope, error.status_code, code, str(error.detail))
+        response = error_response(request.scope, error.status_code, code, str(error.detail))
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(DatabaseError)
     async def database(request: Request, error: DatabaseError) -> JSONResponse:

@@ -1,24 +1,28 @@
 """The composition root of the cloud's HTTP: puts the domains' routes into one application."""
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
 from sqlalchemy.orm import Session
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
+from cloud import monitoring, openapi
 from cloud.fleet import api as fleet_api
 from cloud.fleet.enrolment import Broker, Enrolment
 from cloud.foundation import Cloud
 from cloud.http_access import Access, refuse_open_doors
-from cloud.http_errors import RequestIds, error_response, install_error_handlers
+from cloud.http_errors import API_PREFIX, RequestIds, install_error_handlers
+from cloud.http_guard import BODY_SIZE_MAX, BodyLimit, SecurityHeaders, TimeLimit
 from cloud.identity import api as identity_api
 from cloud.ingest import chain_store, payment_store
 from cloud.merchants import api as merchants_api
 from cloud.merchants import staff_api
 from cloud.merchants import store as merchant_store
 from cloud.merchants.tables import MerchantStatus
+from cloud.monitoring import Measured, Meter, Probe
+from cloud.rate_limit import RateLimiter
 from cloud.reconciliation import api as reconciliation_api
 from cloud.reconciliation.evidence import Issued
 from cloud.wallets import account_api
@@ -27,20 +31,44 @@ from cloud.wallets.registration import Registration
 from cloud.wallets.reserve import GrantPolicy
 from sync.ids import MerchantId, SiteId
 
-BODY_SIZE_MAX = 256 * 1024
+
+class _Application(FastAPI):
+    """The framework's application with our guards around all of it, its last error page included."""
+
+    def __init__(self, *, time_limit_s: float, meter: Meter, **options: Any) -> None:
+        super().__init__(**options)
+        self._time_limit_s = time_limit_s
+        self._meter = meter
+
+    def build_middleware_stack(self) -> ASGIApp:
+        limited = TimeLimit(BodyLimit(super().build_middleware_stack(), BODY_SIZE_MAX), self._time_limit_s)
+        return RequestIds(SecurityHeaders(Measured(limited, self._meter)))
 
 
 def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) -> FastAPI:
     """Return the application with every route; ``lifespan`` may run a worker beside it."""
-    app = FastAPI(title="Tillbox cloud", version="1", docs_url="/docs", redoc_url=None, lifespan=lifespan)
-    install_error_handlers(app)
-    app.add_middleware(BodyLimit, size_max=BODY_SIZE_MAX)
-    app.add_middleware(RequestIds)
     settings = cloud.settings
+    probe = Probe(cloud.engine, cloud.cache, cloud.clock)
+    meter = Meter(probe)
+    app = _Application(
+        title="Tillbox cloud",
+        version="1",
+        openapi_url=f"{API_PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=openapi.operation_id,
+        lifespan=lifespan,
+        time_limit_s=settings.request_timeout_s,
+        meter=meter,
+    )
+    install_error_handlers(app)
+    openapi.install(app)
     token = settings.operator_token.get_secret_value() if settings.operator_token else None
+    metrics_token = settings.metrics_token.get_secret_value() if settings.metrics_token else None
+    app.include_router(monitoring.make_router(probe, meter, metrics_token))
     app.include_router(fleet_api.make_router(_fleet(cloud, token)))
     app.include_router(merchants_api.make_router(cloud.engine, cloud.clock, secrets.token_bytes, token))
-    wallets, access = _wallets(cloud, token), Access(cloud.identity.find_session)
+    wallets, access = _wallets(cloud, token), Access(cloud.identity.find_session, RateLimiter(cloud.cache, cloud.clock))
     app.include_router(wallets_api.make_router(wallets))
     issued = Issued(cloud.keyring.root, cloud.keyring.versions)
     app.include_router(reconciliation_api.make_router(cloud.engine, cloud.cache, issued, token))
@@ -94,40 +122,3 @@ def _wallets(cloud: Cloud, operator_token: str | None) -> wallets_api.WalletApi:
         daily_limit_minor=cloud.settings.payment_daily_limit_minor,
         operator_token=operator_token,
     )
-
-
-class BodyLimit:
-    """Refuses a body over ``size_max`` bytes before any route reads it, whatever its header claims."""
-
-    def __init__(self, app: ASGIApp, size_max: int) -> None:
-        self._app = app
-        self._size_max = size_max
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self._size_max:
-                response = error_response(scope, 413, "too_large", f"A request has at most {self._size_max} bytes.")
-                await response(scope, receive, send)
-                return
-        await self._app(scope, _replay(body, receive), send)
-
-
-def _replay(body: bytes, receive: Receive) -> Callable[[], Awaitable[Message]]:
-    is_given = False
-
-    async def replay() -> Message:
-        nonlocal is_given
-        if is_given:
-            return await receive()
-        is_given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay

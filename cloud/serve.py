@@ -55,7 +55,10 @@ async def _wait(stop: asyncio.Event) -> None:
 
 
 async def _serve(app: FastAPI, host: str, port: int, stop: asyncio.Event) -> None:
-    server = _QuietServer(uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2))
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2, server_header=False
+    )
+    server = _QuietServer(config)
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stop.wait())
     _log.info("cloud_ready host=%s port=%d", host, port)

@@ -52,8 +52,12 @@ class CloudSettings(BaseSettings):
 
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8800, ge=0, le=65535)
+    request_timeout_s: float = Field(default=30.0, gt=0, le=600)
+    """After which a request that has no answer yet is answered that it took too long."""
     operator_token: SecretStr | None = None
     """Lets operators in over HTTP; without one nobody gets in."""
+    metrics_token: SecretStr | None = None
+    """Lets monitoring fetch ``/metrics``; without one nobody does."""
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
     """The currency of the policy that boxes are sent."""
 

@@ -22,6 +22,7 @@ from cloud.fleet.store import Terminal
 from cloud.fleet.tables import REASON_LENGTH_MAX
 from cloud.http_access import operator_check
 from cloud.http_errors import ApiError
+from cloud.openapi import refusals
 from sync.certificate import NAME_SIZE_MAX
 from sync.clock import Clock
 from sync.enrolment import ENROLMENT_REQUEST
@@ -151,7 +152,12 @@ def _enrolment_router(api: FleetApi) -> APIRouter:
     schema = {"type": "string", "format": "binary", "description": "a signed ENROLMENT_REQUEST"}
     described = {"requestBody": {"required": True, "content": {MEDIA_TYPE: {"schema": schema}}}}
 
-    @router.post("/enrolments", openapi_extra=described, response_class=Response, responses={200: _cbor_answer()})
+    @router.post(
+        "/enrolments",
+        openapi_extra=described,
+        response_class=Response,
+        responses={200: _cbor_answer(), **refusals(400, 403, 409, 415, 429)},
+    )
     def enrol(body: Annotated[bytes, Depends(_read_request)]) -> Response:
         """Enrol a box; the same request may be sent again when its answer was lost."""
         now_ms = api.clock.now_ms()
@@ -171,7 +177,7 @@ def _enrolment_router(api: FleetApi) -> APIRouter:
 def _operator_router(api: FleetApi) -> APIRouter:
     router = APIRouter(tags=["operator"], dependencies=[Depends(operator_check(api.operator_token))])
 
-    @router.post("/enrolment-codes", status_code=201)
+    @router.post("/enrolment-codes", status_code=201, responses=refusals(404))
     def create_code(body: NewCode) -> CodeMade:
         """Make a code of ten characters for one box: five tries, 24 hours, shown once."""
         merchant_id, site_id = MerchantId(bytes.fromhex(body.merchant_id)), SiteId(bytes.fromhex(body.site_id))
@@ -196,7 +202,7 @@ def _operator_router(api: FleetApi) -> APIRouter:
         found = run_read(api.engine, lambda session: service.list_terminals(session, after=behind, limit=limit))
         return TerminalsPage(terminals=[_view(terminal) for terminal in found])
 
-    @router.post("/terminals/{terminal_id}/quarantine")
+    @router.post("/terminals/{terminal_id}/quarantine", responses=refusals(404, 409, 410))
     def quarantine(terminal_id: TerminalPath, body: QuarantineBody) -> TerminalView:
         """Mark the terminal as quarantined; what it approved is posted all the same."""
         return _change(
@@ -207,12 +213,12 @@ def _operator_router(api: FleetApi) -> APIRouter:
             ),
         )
 
-    @router.post("/terminals/{terminal_id}/lift")
+    @router.post("/terminals/{terminal_id}/lift", responses=refusals(404, 409, 410))
     def lift(terminal_id: TerminalPath) -> TerminalView:
         """End a quarantine."""
         return _change(api, terminal_id, service.lift_quarantine)
 
-    @router.post("/terminals/{terminal_id}/allow-re-enrolment")
+    @router.post("/terminals/{terminal_id}/allow-re-enrolment", responses=refusals(404, 409, 410))
     def allow(terminal_id: TerminalPath) -> TerminalView:
         """Let this board enrol once more within 24 hours."""
         now_ms = api.clock.now_ms()
@@ -220,7 +226,7 @@ def _operator_router(api: FleetApi) -> APIRouter:
             api, terminal_id, lambda session, terminal: service.allow_re_enrolment(session, terminal, now_ms=now_ms)
         )
 
-    @router.post("/terminals/{terminal_id}/retire")
+    @router.post("/terminals/{terminal_id}/retire", responses=refusals(404, 409, 410))
     def retire(terminal_id: TerminalPath, body: RetireBody) -> TerminalView:
         """Take the terminal out of service for good and revoke its link."""
         now_ms = api.clock.now_ms()

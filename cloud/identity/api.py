@@ -4,7 +4,6 @@ Everybody's answer to a wrong log-in is the same, whether the e-mail is known or
 a wallet, too, and so stands with the wallets.
 """
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -13,14 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from sqlalchemy import Engine
 
 from cloud.db import run_transaction
-from cloud.http_access import Access, clear_cookies, csrf_token, open_to_all, set_cookies
+from cloud.http_access import Access, address_of, clear_cookies, csrf_token, open_to_all, set_cookies
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.identity import login_service
 from cloud.identity.lockout import Locked
 from cloud.identity.passwords import SecretRefusal
 from cloud.identity.refusals import WORDS, IdentityRefusal
 from cloud.identity.service import Identity, OpenedSession
+from cloud.openapi import example, refusals
 from cloud.permissions import Permission, Role, SignedIn, TokenKind
+from cloud.rate_limit import LOG_INS, SECRETS
 from sync.clock import Clock
 
 T = TypeVar("T")
@@ -46,6 +47,8 @@ class StrictBody(BaseModel):
 class LogIn(StrictBody):
     """``cookie`` for browsers, ``bearer`` for integrations, which get the token in the answer."""
 
+    model_config = example({"email": "ada@example.org", "password": "nine bean rows", "kind": "cookie"})
+
     email: str = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
     password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
     kind: TokenKind = Field(default=TokenKind.COOKIE, strict=False)
@@ -53,6 +56,8 @@ class LogIn(StrictBody):
 
 class NewPassword(StrictBody):
     """The password until now, and the one from now on."""
+
+    model_config = example({"password": "nine bean rows", "new_password": "a hive for the honey bee"})
 
     password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
     new_password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
@@ -127,21 +132,10 @@ def or_refuse(answer: T | IdentityRefusal | SecretRefusal | Locked, clock: Clock
     return answer
 
 
-def address_of(request: Request) -> str:
-    """Return what visits are counted under: the address, of IPv6 the network that one household has whole."""
-    host = "" if request.client is None else request.client.host
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv6Address):
-        mapped = address.ipv4_mapped
-        return str(mapped) if mapped else str(ipaddress.ip_network((address, 64), strict=False))
-    return str(address)
-
-
 def _add_log_in(router: APIRouter, api: IdentityApi) -> None:
-    @router.post("/auth/login", dependencies=[Depends(open_to_all)])
+    may_log_in = [Depends(open_to_all), Depends(api.access.limited(LOG_INS))]
+
+    @router.post("/auth/login", dependencies=may_log_in, responses=refusals(401, 403))
     def log_in(body: LogIn, request: Request, response: Response) -> Envelope[LoggedIn]:
         """Open a session for e-mail and password."""
         answer = api.identity.log_in(
@@ -198,7 +192,7 @@ def _add_sessions(router: APIRouter, api: IdentityApi) -> None:
         ]
         return ok(request, shown)
 
-    @router.delete("/auth/sessions/{session_id}")
+    @router.delete("/auth/sessions/{session_id}", responses=refusals(404))
     def revoke(session_id: str, request: Request, person: Annotated[SignedIn, own_account]) -> Envelope[Ended]:
         """End one of this account's sessions."""
         or_refuse(api.identity.revoke_session(person, session_id), api.clock)
@@ -206,7 +200,7 @@ def _add_sessions(router: APIRouter, api: IdentityApi) -> None:
 
 
 def _add_password(router: APIRouter, api: IdentityApi) -> None:
-    own_account = Depends(api.access.signed_in(Permission.OWN_ACCOUNT))
+    own_account = Depends(api.access.signed_in(Permission.OWN_ACCOUNT, limit=SECRETS))
 
     @router.post("/auth/password")
     def change(body: NewPassword, request: Request, person: Annotated[SignedIn, own_account]) -> Envelope[None]:
@@ -223,14 +217,14 @@ def _add_password(router: APIRouter, api: IdentityApi) -> None:
 def _add_operator_routes(router: APIRouter, api: IdentityApi) -> None:
     may_suspend = [Depends(api.access.signed_in(Permission.SUSPEND_LOGINS))]
 
-    @router.post("/operator/logins/{login_id}/suspend", dependencies=may_suspend)
+    @router.post("/operator/logins/{login_id}/suspend", dependencies=may_suspend, responses=refusals(404, 409))
     def suspend(login_id: str, request: Request) -> Envelope[None]:
         """Suspend an account and end its sessions."""
         now_ms = api.clock.now_ms()
         or_refuse(run_transaction(api.engine, lambda s: login_service.suspend(s, login_id, now_ms=now_ms)), api.clock)
         return ok(request, None, "The account is suspended and its sessions have ended.")
 
-    @router.post("/operator/logins/{login_id}/unsuspend", dependencies=may_suspend)
+    @router.post("/operator/logins/{login_id}/unsuspend", dependencies=may_suspend, responses=refusals(404, 409))
     def unsuspend(login_id: str, request: Request) -> Envelope[None]:
         """Lift a suspension."""
         now_ms = api.clock.now_ms()

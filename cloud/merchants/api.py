@@ -13,6 +13,7 @@ from cloud.merchants import service
 from cloud.merchants.service import MerchantRefusal
 from cloud.merchants.store import Merchant, Site
 from cloud.merchants.tables import COMMISSION_PPM_DEFAULT
+from cloud.openapi import refusals
 from sync.clock import Clock
 from sync.ids import MerchantId, RandomBytes, SiteId
 
@@ -44,7 +45,7 @@ def make_router(engine: Engine, clock: Clock, random_bytes: RandomBytes, operato
         prefix="/v1/operator", tags=["merchants"], dependencies=[Depends(operator_check(operator_token))]
     )
 
-    @router.post("/merchants", status_code=201)
+    @router.post("/merchants", status_code=201, responses=refusals(409))
     def register(body: NewMerchant) -> dict[str, str]:
         """Register a merchant, who counts as verified by the operator's word."""
         merchant = Merchant(
@@ -59,7 +60,7 @@ def make_router(engine: Engine, clock: Clock, random_bytes: RandomBytes, operato
         taken = _or_refuse(run_transaction(engine, lambda session: service.register_merchant(session, merchant)))
         return {"merchant_id": taken.merchant_id.hex()}
 
-    @router.post("/merchants/{merchant_id}/sites", status_code=201)
+    @router.post("/merchants/{merchant_id}/sites", status_code=201, responses=refusals(404, 409))
     def add_site(merchant_id: str, body: NewSite) -> dict[str, str]:
         """Add a shop."""
         try:

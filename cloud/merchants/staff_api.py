@@ -17,6 +17,7 @@ from cloud.identity.refusals import IdentityRefusal
 from cloud.identity.service import Identity
 from cloud.identity.tables import LoginStatus
 from cloud.merchants import store
+from cloud.openapi import example, refusals
 from cloud.permissions import Permission, Role, RoleHeld
 from sync.clock import Clock
 from sync.ids import MerchantId
@@ -45,6 +46,8 @@ class StaffApi:
 class NewMember(StrictBody):
     """Somebody who works there, with a first password that they are told and change."""
 
+    model_config = example({"email": "till@example.org", "password": "nine bean rows", "role": "cashier"})
+
     email: str = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
     password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
     role: StaffRole = Field(strict=False)
@@ -64,7 +67,7 @@ def make_router(api: StaffApi) -> APIRouter:
     gate = Depends(api.access.signed_in(Permission.MANAGE_STAFF))
     router = APIRouter(prefix=f"{API_PREFIX}/merchants/{{merchant_id}}/staff", tags=["staff"], dependencies=[gate])
 
-    @router.post("", status_code=201)
+    @router.post("", status_code=201, responses=refusals(409))
     def add(merchant_id: MerchantHex, body: NewMember, request: Request) -> Envelope[Member]:
         """Make a login for somebody who works there."""
         _require_merchant(api, merchant_id)
@@ -85,7 +88,7 @@ def make_router(api: StaffApi) -> APIRouter:
         ]
         return ok(request, shown)
 
-    @router.post("/{login_id}/suspend")
+    @router.post("/{login_id}/suspend", responses=refusals(409))
     def suspend(merchant_id: MerchantHex, login_id: str, request: Request) -> Envelope[None]:
         """Suspend somebody who works there and end their sessions."""
         now_ms = api.clock.now_ms()
@@ -95,7 +98,7 @@ def make_router(api: StaffApi) -> APIRouter:
         or_refuse(answer, api.clock)
         return ok(request, None, "The account is suspended and its sessions have ended.")
 
-    @router.post("/{login_id}/unsuspend")
+    @router.post("/{login_id}/unsuspend", responses=refusals(409))
     def unsuspend(merchant_id: MerchantHex, login_id: str, request: Request) -> Envelope[None]:
         """Lift a suspension."""
         now_ms = api.clock.now_ms()

@@ -8,17 +8,20 @@ from fastapi.responses import HTMLResponse, Response
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from cloud.cache import MERCHANT_OF_TERMINAL, Cache
+from cloud.cache import Cache
 from cloud.db import run_read
 from cloud.fleet import service as fleet_service
 from cloud.http_access import operator_check
 from cloud.http_errors import ApiError
+from cloud.http_guard import POLICY_HEADER, page_policy
 from cloud.ledger import audit
 from cloud.merchants import store as merchant_store
+from cloud.openapi import refusals
 from cloud.reconciliation.evidence import EvidenceError, Issued, Subject, make_pack
 from cloud.reconciliation.exposure import Exposure
 from cloud.reconciliation.matching import Statement, TerminalStatement
 from cloud.reconciliation.service import Report, make_report
+from cloud.redis_keys import MERCHANT_OF_TERMINAL
 from sync.ids import PaymentId, TerminalId
 
 TerminalHex = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
@@ -35,9 +38,12 @@ def make_router(engine: Engine, cache: Cache, issued: Issued, operator_token: st
 
 def _add_statement(router: APIRouter, engine: Engine, cache: Cache, operator_token: str | None) -> None:
 
+    html = (files("cloud") / "web" / "overview" / "index.html").read_text(encoding="utf-8")
+    headers = {POLICY_HEADER: page_policy(html)}
+
     @router.get("/", response_class=HTMLResponse, include_in_schema=False)
-    def page() -> str:
-        return (files("cloud") / "web" / "overview" / "index.html").read_text(encoding="utf-8")
+    def page() -> HTMLResponse:
+        return HTMLResponse(html, headers=headers)
 
     @router.get("/v1/operator/reconciliation", dependencies=[Depends(operator_check(operator_token))])
     def statement() -> dict[str, Any]:
@@ -80,7 +86,7 @@ def _add_evidence(router: APIRouter, engine: Engine, issued: Issued, operator_to
         "/v1/operator/evidence/{terminal_id}/{payment_id}",
         dependencies=[Depends(operator_check(operator_token))],
         response_class=Response,
-        responses={200: {"content": {"application/zip": {}}}},
+        responses={200: {"content": {"application/zip": {}}}, **refusals(404)},
     )
     def evidence(terminal_id: TerminalHex, payment_id: PaymentHex) -> Response:
         """Return the evidence pack of one payment, which verifies without us."""

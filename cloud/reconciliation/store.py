@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
@@ -15,6 +16,14 @@ from cloud.reconciliation.matching import Chain, DecidedPayment, PaymentKey, Pos
 from sync.record import RecordKind
 
 _CREDITED = (AccountKind.MERCHANT_PAYABLE, AccountKind.FEE_INCOME, AccountKind.SUSPENSE)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Records held without a gap, over all terminals, and how many cases of each kind wait for a person."""
+
+    records_count: int
+    open_exceptions: dict[str, int]
 
 
 def recorded_sales(session: Session) -> list[RecordedSale]:
@@ -88,6 +97,14 @@ def open_exceptions(session: Session, *, of_terminal_max: int, limit: int) -> Se
     placed = select(EXCEPTIONS, place.label("place")).where(EXCEPTIONS.c.closed_at_ms.is_(None)).subquery()
     statement = select(placed).where(placed.c.place <= of_terminal_max).order_by(placed.c.opened_at_ms, placed.c.id)
     return session.execute(statement.limit(limit)).all()
+
+
+def figures(session: Session) -> Figures:
+    """What monitoring is told of the fleet; two small tables, so that it may be asked often."""
+    records = session.scalar(select(func.sum(BRANCHES.c.tip_number)).where(BRANCHES.c.branch == 0))
+    is_open = EXCEPTIONS.c.closed_at_ms.is_(None)
+    kinds = session.execute(select(EXCEPTIONS.c.kind, func.count()).where(is_open).group_by(EXCEPTIONS.c.kind))
+    return Figures(int(records or 0), {row[0]: int(row[1]) for row in kinds})
 
 
 def _key_of(cause: str) -> PaymentKey:

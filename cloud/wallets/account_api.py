@@ -7,12 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field, SecretStr
 
-from cloud.http_access import Access, open_to_all
+from cloud.http_access import Access, address_of, open_to_all
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
-from cloud.identity.api import TEXT_LENGTH_MAX, StrictBody, address_of, or_refuse
+from cloud.identity.api import TEXT_LENGTH_MAX, StrictBody, or_refuse
 from cloud.identity.refusals import IdentityRefusal
 from cloud.identity.service import Identity
+from cloud.openapi import example, refusals
 from cloud.permissions import Permission, SignedIn
+from cloud.rate_limit import REGISTRATIONS, SECRETS
 from cloud.wallets import customer_service
 from cloud.wallets.customer_service import CustomerRefusal
 from cloud.wallets.customer_store import Device
@@ -43,6 +45,10 @@ class AccountApi:
 class NewAccount(StrictBody):
     """Somebody who wants to pay."""
 
+    model_config = example(
+        {"name": "Ada", "email": "ada@example.org", "phone": "+49 151 0000000", "password": "nine bean rows"}
+    )
+
     name: str = Field(min_length=1, max_length=200)
     email: str = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
     phone: str = Field(min_length=1, max_length=30)
@@ -59,12 +65,16 @@ class Account(BaseModel):
 class NewPin(StrictBody):
     """The PIN from now on, with the account's password."""
 
+    model_config = example({"password": "nine bean rows", "pin": "730184"})
+
     password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
     pin: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
 
 
 class ShownPin(StrictBody):
     """The PIN."""
+
+    model_config = example({"pin": "730184"})
 
     pin: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
 
@@ -84,7 +94,9 @@ def make_router(api: AccountApi) -> APIRouter:
 
 
 def _add_register(router: APIRouter, api: AccountApi) -> None:
-    @router.post("/auth/register", status_code=201, dependencies=[Depends(open_to_all)])
+    may_register = [Depends(open_to_all), Depends(api.access.limited(REGISTRATIONS))]
+
+    @router.post("/auth/register", status_code=201, dependencies=may_register, responses=refusals(409))
     def register(body: NewAccount, request: Request) -> Envelope[Account]:
         """Open an account with a wallet; log in next. Paying without network begins once the identity is verified."""
         customer = NewCustomer(body.name, body.email, body.phone, body.password.get_secret_value())
@@ -114,7 +126,7 @@ def _add_pin(router: APIRouter, api: AccountApi) -> None:
     def set_pin(
         body: NewPin,
         request: Request,
-        person: Annotated[SignedIn, Depends(api.access.signed_in(Permission.OWN_WALLET))],
+        person: Annotated[SignedIn, Depends(api.access.signed_in(Permission.OWN_WALLET, limit=SECRETS))],
     ) -> Envelope[None]:
         """Set or change the PIN."""
         answer = api.identity.set_pin(
@@ -123,11 +135,11 @@ def _add_pin(router: APIRouter, api: AccountApi) -> None:
         or_refuse(answer, api.clock, field="pin")
         return ok(request, None, "The PIN is set.")
 
-    @router.post("/me/pin/verify")
+    @router.post("/me/pin/verify", responses=refusals(409))
     def verify_pin(
         body: ShownPin,
         request: Request,
-        person: Annotated[SignedIn, Depends(api.access.on_bound_device(Permission.OWN_WALLET))],
+        person: Annotated[SignedIn, Depends(api.access.on_bound_device(Permission.OWN_WALLET, limit=SECRETS))],
     ) -> Envelope[None]:
         """Show the PIN on the bound phone: payments without PIN are counted from nothing again."""
         (wallet_id,) = person.scopes(Permission.OWN_WALLET)

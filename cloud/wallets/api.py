@@ -18,6 +18,7 @@ from cloud.http_access import operator_check
 from cloud.http_errors import ApiError
 from cloud.identity import login_service
 from cloud.ledger.batch import PostOutcome
+from cloud.openapi import refusals
 from cloud.wallets import customer_service, customer_store, service, store
 from cloud.wallets.customer_service import CustomerRefusal
 from cloud.wallets.customer_store import Device, Wallet
@@ -115,7 +116,7 @@ def make_router(api: WalletApi) -> APIRouter:
 def _add_operator_routes(router: APIRouter, api: WalletApi) -> None:
     only_operators = [Depends(operator_check(api.operator_token))]
 
-    @router.post("/operator/wallets", status_code=201, dependencies=only_operators)
+    @router.post("/operator/wallets", status_code=201, dependencies=only_operators, responses=refusals(409))
     def open_wallet(body: NewWallet) -> dict[str, str]:
         """Open a wallet."""
         wallet = Wallet(
@@ -131,7 +132,12 @@ def _add_operator_routes(router: APIRouter, api: WalletApi) -> None:
         opened = _or_refuse(run_transaction(api.engine, lambda session: customer_service.open_wallet(session, wallet)))
         return {"wallet_id": opened.wallet_id}
 
-    @router.post("/operator/wallets/{wallet_id}/top-ups", status_code=201, dependencies=only_operators)
+    @router.post(
+        "/operator/wallets/{wallet_id}/top-ups",
+        status_code=201,
+        dependencies=only_operators,
+        responses=refusals(404, 409),
+    )
     def top_up(wallet_id: str, body: TopUp) -> dict[str, str]:
         """Credit a top-up; the same reference again changes nothing."""
 
@@ -154,7 +160,12 @@ def _add_operator_routes(router: APIRouter, api: WalletApi) -> None:
             raise ApiError(409, outcome.value, "This reference was used for another top-up; nothing was credited.")
         return {"outcome": outcome.value}
 
-    @router.post("/operator/wallets/{wallet_id}/devices", status_code=201, dependencies=only_operators)
+    @router.post(
+        "/operator/wallets/{wallet_id}/devices",
+        status_code=201,
+        dependencies=only_operators,
+        responses=refusals(404, 409),
+    )
     def bind_device(wallet_id: str, body: NewDevice) -> dict[str, str]:
         """Bind a phone by its key."""
         device = Device(
@@ -166,7 +177,9 @@ def _add_operator_routes(router: APIRouter, api: WalletApi) -> None:
         bound = _or_refuse(run_transaction(api.engine, lambda session: customer_service.bind_device(session, device)))
         return {"device_id": bound.device_id}
 
-    @router.post("/operator/devices/{device_id}/lost", status_code=202, dependencies=only_operators)
+    @router.post(
+        "/operator/devices/{device_id}/lost", status_code=202, dependencies=only_operators, responses=refusals(404)
+    )
     def lost(device_id: str) -> dict[str, int]:
         """Note that a phone's keys are lost: they are denied, and the reserve stays until nothing can come of it."""
         now_ms = api.clock.now_ms()
@@ -184,7 +197,7 @@ def _add_operator_routes(router: APIRouter, api: WalletApi) -> None:
 def _add_phone_routes(router: APIRouter, api: WalletApi) -> None:
     identify = identify_phone(api)
 
-    @router.post("/device/grants", status_code=201)
+    @router.post("/device/grants", status_code=201, responses=refusals(404, 409))
     def issue(body: NewGrant, device: Annotated[Device, Depends(identify)]) -> dict[str, str]:
         """Issue a grant; the same key again gets the first answer."""
         request = GrantRequest(
@@ -204,7 +217,7 @@ def _add_phone_routes(router: APIRouter, api: WalletApi) -> None:
         granted = _or_refuse(run_transaction(api.engine, work, lookup=lambda _: None))
         return {"grant": granted.grant_bytes.hex()}
 
-    @router.get("/device/reserve")
+    @router.get("/device/reserve", responses=refusals(404))
     def reserve(device: Annotated[Device, Depends(identify)]) -> dict[str, object]:
         """Tell reserve and posted counters of one moment, which is what a phone reckons with."""
         now_ms = api.clock.now_ms()
@@ -225,7 +238,7 @@ def _add_phone_routes(router: APIRouter, api: WalletApi) -> None:
             ],
         }
 
-    @router.post("/device/returns")
+    @router.post("/device/returns", responses=refusals(404, 409))
     def give_back(body: Returns, device: Annotated[Device, Depends(identify)]) -> dict[str, int]:
         """Return grants; releases all but what was shown and is not posted yet."""
         now_ms = api.clock.now_ms()

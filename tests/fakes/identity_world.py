@@ -57,8 +57,15 @@ class Client:
 class IdentityWorld:
     """A cloud whose people the test makes; everybody's password is ``PASSWORD``."""
 
-    def __init__(self, folder: Path, database_url: str | None = None, *, hasher: CountingHasher | None = None) -> None:
-        self.clouds = CloudWorld(folder, database_url)
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str | None = None,
+        *,
+        hasher: CountingHasher | None = None,
+        redis_url: str | None = None,
+    ) -> None:
+        self.clouds = CloudWorld(folder, database_url, redis_url=redis_url)
         self.clock = self.clouds.clock
         self.engine = self.clouds.engine
         self.hasher = hasher or CountingHasher()
@@ -88,9 +95,9 @@ class IdentityWorld:
         assert isinstance(opened, OpenedSession), opened
         return opened
 
-    def http(self) -> httpx.AsyncClient:
-        """A client that shows bugs as answers, as a browser sees them."""
-        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+    def http(self, address: str = "127.0.0.1") -> httpx.AsyncClient:
+        """A client at that address, which shows bugs as answers, as a browser sees them."""
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=(address, 123))
         return httpx.AsyncClient(transport=transport, base_url=BASE_URL)
 
 

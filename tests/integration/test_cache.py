@@ -6,7 +6,8 @@ import time
 import pytest
 import redis
 
-from cloud.cache import DAILY_STATS, MERCHANT, PAYMENT_SESSION, Cache
+from cloud.cache import Cache
+from cloud.redis_keys import DAILY_STATS, MERCHANT, PAYMENT_SESSION
 from tests.servers.fixtures import MakeRedis
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cloud.cache import DAILY_STATS, KEYS, MERCHANT, PAYMENT_SESSION, Cache
+from cloud.cache import Cache
+from cloud.redis_keys import DAILY_STATS, MERCHANT, PAYMENT_SESSION
 
 
 class HandClock:
@@ -19,16 +20,6 @@ class HandClock:
 
     def monotonic_ms(self) -> int:
         return self.hand_ms
-
-
-def test_the_key_table_names_the_keys_of_the_seed() -> None:
-    assert [(key.name("x"), key.ttl_s) for key in KEYS] == [
-        ("payment:session:x", 300),
-        ("payment:merchant:cache:x", 3600),
-        ("payment:merchant:cache:terminal:x", 3600),
-        ("payment:stats:daily:x", 604_800),
-    ]
-    assert all(key.meaning for key in KEYS)
 
 
 def test_without_a_redis_every_question_is_a_miss() -> None:
