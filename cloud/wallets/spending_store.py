@@ -1,7 +1,7 @@
 """SQL of what wallets spend a day.
 
-Whoever writes here holds the lock of the wallet's available account, as everybody does who moves its money. So a row
-that is not there is nobody else's to make, and what was read is what is added to.
+Whoever adds here holds the lock of the wallet's available account, as everybody does who posts a sale to it. So a row
+that is not there is nobody else's to make, and what was read under that lock is what is added to.
 """
 
 from collections.abc import Mapping

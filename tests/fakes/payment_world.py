@@ -1,7 +1,9 @@
 """Shops with staff and customers with bound phones in a real database, and the whole way of an online payment."""
 
 import secrets
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +14,8 @@ from cloud.db import run_read, run_transaction
 from cloud.identity.service import OpenedSession
 from cloud.ledger.audit import Finding, verify_ledger
 from cloud.ledger.entries import PLATFORM, AccountKind
-from cloud.payments import confirmation, initiation, refunding, service
+from cloud.notifications import store as notification_store
+from cloud.payments import confirmation, initiation, refunding, service, store
 from cloud.payments.confirmation import Confirmation
 from cloud.payments.initiation import InitiationAnswer, Order
 from cloud.payments.refunding import RefundOrder
@@ -22,15 +25,20 @@ from cloud.payments.service import Keyed
 from cloud.payments.store import OnlinePayment, Refund
 from cloud.permissions import Role, SignedIn
 from cloud.sessions import service as session_service
+from cloud.sessions import store as session_store
 from cloud.sessions.service import SessionRequest
 from cloud.sessions.store import PaymentSession
-from cloud.wallets import customer_service
+from cloud.wallets import customer_service, spending_store
 from cloud.wallets.customer_store import Device, Wallet
 from cloud.wallets.reserve import GrantPolicy
+from cloud.wallets.service import GrantTerms
+from sync.grant import GRANT
 from sync.ids import MerchantId, Serial
 from sync.keys import Ed25519SigningKey
 from sync.money import Money
+from sync.payment_code import make_session_code
 from sync.qr_text import QrPrefix, to_text
+from sync.refusals import Refusal
 from tests.fakes.cloud_world import HandClock
 from tests.fakes.identity_world import PASSWORD, PIN, CountingHasher, IdentityWorld
 
@@ -79,6 +87,18 @@ class Shop:
     def keyed(self, action: str = "", key: str | None = None) -> Keyed:
         login_id = self.opened.person.login_id
         return Keyed(self.merchant_id, login_id, key or self.next_key(), input_hash(action, {}))
+
+
+def at_once(works: Sequence[Callable[[], T]]) -> list[T]:
+    """Run the works in threads that begin together; answers what each gave, in order, or raises what one raised."""
+    start = threading.Barrier(len(works))
+
+    def run(work: Callable[[], T]) -> T:
+        start.wait()
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as threads:
+        return list(threads.map(run, works))
 
 
 class PaymentWorld:
@@ -167,6 +187,26 @@ class PaymentWorld:
         """Return the text that the payer's phone shows."""
         return to_text(QrPrefix.PAYMENT_CODE, self.session(payer).code_bytes)
 
+    def another_code(self, payer: Payer) -> str:
+        """Return a genuine code of one more live session, of which a wallet never gets several at once by itself."""
+        now_ms = self.clock.now_ms()
+        serial = Serial(secrets.token_bytes(8))
+        grant = GRANT.read(self.clouds.cloud.sign_grant(GrantTerms(serial, b"", now_ms // 1000, TTL_S, 0, 0, "EUR")))
+        assert not isinstance(grant, Refusal)
+        code = make_session_code(grant)
+        made = PaymentSession(
+            session_id=session_service.make_session_id(secrets.token_bytes, now_ms=now_ms),
+            serial=serial,
+            wallet_id=payer.wallet_id,
+            device_id=payer.device_id,
+            currency="EUR",
+            code_bytes=code.encode(),
+            created_at_ms=now_ms,
+            expires_ms=grant.content.expires_s * 1000,
+        )
+        self.run(lambda session: session_store.insert_session(session, made))
+        return code.to_text()
+
     def initiate(self, shop: Shop, code: str, amount_minor: int, **changes: Any) -> InitiationAnswer:
         """Ask for money; ``changes`` are fields of the order, or ``keyed``."""
         now_ms = self.clock.now_ms()
@@ -217,6 +257,46 @@ class PaymentWorld:
         """Take a payment back."""
         keyed, now_ms = shop.keyed(f"reverse {payment_id}", key), self.clock.now_ms()
         return self.run(lambda session: refunding.reverse(session, payment_id, keyed, now_ms=now_ms))
+
+    def reject(self, payer: Payer, payment_id: str) -> OnlinePayment | PaymentRefusal:
+        """Say no."""
+        now_ms = self.clock.now_ms()
+        return self.run(
+            lambda session: confirmation.reject(session, payment_id, wallet_id=payer.wallet_id, now_ms=now_ms)
+        )
+
+    def cancel(self, shop: Shop, payment_id: str) -> OnlinePayment | PaymentRefusal:
+        """Take back what was asked for."""
+        now_ms = self.clock.now_ms()
+        return self.run(
+            lambda session: confirmation.cancel(session, payment_id, merchant_id=shop.merchant_id, now_ms=now_ms)
+        )
+
+    def time_out_overdue(self) -> int:
+        now_ms = self.clock.now_ms()
+        return self.run(lambda session: service.time_out_overdue(session, now_ms=now_ms))
+
+    def stored(self, payment_id: str) -> OnlinePayment:
+        found = run_read(self.engine, lambda session: store.find_payment(session, payment_id))
+        assert found is not None
+        return found
+
+    def told(self, recipient: str) -> list[str]:
+        """Return the kinds of what this side was told."""
+        found = run_read(
+            self.engine,
+            lambda session: notification_store.list_notifications(
+                session, [recipient], only_unread=False, before=None, rows_max=1000
+            ),
+        )
+        return sorted(each.notice.kind for each in found)
+
+    def spent(self, payer: Payer) -> int:
+        """Return what the payer has spent today."""
+        now_ms = self.clock.now_ms()
+        return run_read(
+            self.engine, lambda session: spending_store.spent_minor(session, payer.wallet_id, now_ms=now_ms)
+        )
 
     def available(self, payer: Payer) -> int:
         return self.clouds.balance(AccountKind.PAYER_AVAILABLE, payer.wallet_id)
