@@ -23,8 +23,13 @@ from cloud.merchants import store as merchant_store
 from cloud.merchants.tables import MerchantStatus
 from cloud.monitoring import Measured, Meter, Probe
 from cloud.rate_limit import RateLimiter
+from cloud.notifications import api as notifications_api
+from cloud.payments import api as payments_api
+from cloud.payments import merchant_api
+from cloud.payments.rules import PaymentRules
 from cloud.reconciliation import api as reconciliation_api
 from cloud.reconciliation.evidence import Issued
+from cloud.sessions import api as sessions_api
 from cloud.wallets import account_api
 from cloud.wallets import api as wallets_api
 from cloud.wallets.registration import Registration
@@ -74,10 +79,15 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     app.include_router(reconciliation_api.make_router(cloud.engine, cloud.cache, issued, token))
     accounts = identity_api.IdentityApi(cloud.engine, cloud.clock, cloud.identity, access)
     staff = staff_api.StaffApi(cloud.engine, cloud.clock, cloud.identity, access)
+    payments = _payments(cloud, wallets, access)
     for router in (
         identity_api.make_router(accounts),
         account_api.make_router(_customers(cloud, wallets, access)),
         staff_api.make_router(staff),
+        sessions_api.make_router(_sessions(cloud, access)),
+        payments_api.make_router(payments),
+        merchant_api.make_router(payments),
+        notifications_api.make_router(notifications_api.NotificationsApi(cloud.engine, cloud.clock, access)),
     ):
         app.include_router(refuse_open_doors(router))
     return app
@@ -95,6 +105,32 @@ def _customers(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> 
     )
     identify = wallets_api.identify_phone(wallets)
     return account_api.AccountApi(cloud.clock, cloud.identity, access, registration, identify)
+
+
+def _sessions(cloud: Cloud, access: Access) -> sessions_api.SessionsApi:
+    return sessions_api.SessionsApi(
+        engine=cloud.engine,
+        clock=cloud.clock,
+        random_bytes=secrets.token_bytes,
+        access=access,
+        sign_grant=cloud.sign_grant,
+        ttl_s=cloud.settings.payment_session_ttl_s,
+    )
+
+
+def _payments(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> payments_api.PaymentsApi:
+    settings = cloud.settings
+    rules = PaymentRules(settings.payment_confirmation_ttl_s, settings.payment_no_pin_limit_minor)
+    return payments_api.PaymentsApi(
+        engine=cloud.engine,
+        clock=cloud.clock,
+        random_bytes=secrets.token_bytes,
+        identity=cloud.identity,
+        access=access,
+        verify=cloud.judge().verify_code,
+        rules=rules,
+        grant_policy=wallets.grant_policy,
+    )
 
 
 def _fleet(cloud: Cloud, operator_token: str | None) -> fleet_api.FleetApi:

@@ -67,6 +67,10 @@ class CloudSettings(BaseSettings):
     """A new wallet's daily limit (the seed's ``PAYMENT_DAILY_LIMIT``, 10 000.00)."""
     payment_session_ttl_s: int = Field(default=300, ge=1)
     """Life of a payment session (the seed's ``PAYMENT_SESSION_TTL``)."""
+    payment_confirmation_ttl_s: int = Field(default=120, ge=1)
+    """How long a customer may take to confirm a payment (the seed's ``PAYMENT_CONFIRMATION_TTL``)."""
+    payment_no_pin_limit_minor: MinorUnits = 50_00
+    """Up to this an online payment is confirmed by one tap, above it by PIN or password (protocol §5)."""
 
     @property
     def key_folder(self) -> Path:

@@ -1,4 +1,5 @@
-"""What the cloud does unasked: keeps trust fresh and sent, gives reserves back in time, forgets old sign-ins.
+"""What the cloud does unasked: keeps trust fresh and sent, gives reserves back in time, ends payments that nobody
+confirmed, forgets old sign-ins.
 
 It runs beside ingest and never stops it: a deny list that is too long or a role key that has ended is a person's
 matter, while sales go on being posted.
@@ -19,6 +20,8 @@ from cloud.fleet.store import Terminal
 from cloud.foundation import Cloud
 from cloud.identity import login_service
 from cloud.ingest import payment_store
+from cloud.payments import service as payment_service
+from cloud.sessions import service as session_service
 from cloud.wallets.release_service import release_due
 from sync.ids import TerminalId
 from sync.topics import POLICY, TRUST, Topic
@@ -33,6 +36,7 @@ class Pace:
     publish_every_s: float = 5.0
     release_every_s: float = 60.0
     forget_every_s: float = 3600.0
+    expire_every_s: float = 5.0
 
 
 DEFAULT_PACE = Pace()
@@ -66,6 +70,7 @@ class Upkeep:
             tasks.create_task(_again_and_again(self.publish, every_s=self._pace.publish_every_s))
             tasks.create_task(_again_and_again(self.release, every_s=self._pace.release_every_s))
             tasks.create_task(_again_and_again(self.forget, every_s=self._pace.forget_every_s))
+            tasks.create_task(_again_and_again(self.expire, every_s=self._pace.expire_every_s))
 
     async def publish(self) -> None:
         """Keep snapshot and policy fresh, and send them to every terminal in service that has not got them."""
@@ -91,6 +96,14 @@ class Upkeep:
         now_ms = self._cloud.clock.now_ms()
         while forgotten := await self._cloud.run(lambda session: login_service.forget_old(session, now_ms=now_ms)):
             _log.info("sign_ins_forgotten count=%d", forgotten)
+
+    async def expire(self) -> None:
+        """End payments that were not confirmed in time and tell both sides; write down which sessions are over."""
+        now_ms = self._cloud.clock.now_ms()
+        while ended := await self._cloud.run(lambda session: payment_service.time_out_overdue(session, now_ms=now_ms)):
+            _log.info("payments_timed_out count=%d", ended)
+        while await self._cloud.run(lambda session: session_service.expire_old(session, now_ms=now_ms)):
+            pass
 
     async def welcome(self, terminal_id: TerminalId) -> None:
         """Send a terminal that greets what it may lack, whatever it was sent; one not in service gets nothing.

@@ -135,21 +135,13 @@ class Identity:
         self, person: SignedIn, pin: str, *, then: Callable[[Session], object]
     ) -> IdentityRefusal | Locked | None:
         """Evaluate a PIN; where it is right, ``then`` runs in the transaction that takes the counted attempt back."""
-        with self.hasher.turn():
-            reserved = self._reserve(person.login_id, Purpose.PIN, AttemptPurpose.PIN, subject=person.login_id)
-            if isinstance(reserved, Locked | IdentityRefusal):
-                return reserved
-            if not self.hasher.is_right(_hash(reserved), Purpose.PIN, pin):
-                return IdentityRefusal.WRONG_PIN
-            newer = self._newer_hash(_hash(reserved), Purpose.PIN, pin)
+        return self._verify(person.login_id, Purpose.PIN, pin, subject=person.login_id, then=then)
 
-        def finish(session: Session) -> IdentityRefusal | None:
-            refusal = self._take_back(session, reserved, newer, Purpose.PIN, subject=person.login_id)
-            if refusal is None:
-                then(session)
-            return refusal
-
-        return self._again(finish)
+    def verify_password(
+        self, person: SignedIn, password: str, *, then: Callable[[Session], object]
+    ) -> IdentityRefusal | Locked | None:
+        """Evaluate the password of who is signed in, like ``verify_pin``; counted together with the log-ins."""
+        return self._verify(person.login_id, Purpose.PASSWORD, password, subject=person.email, then=then)
 
     def bind_device(self, person: SignedIn, device_id: str) -> IdentityRefusal | None:
         """Bind this session to a phone that has proven itself, for the session's life."""
@@ -213,6 +205,25 @@ class Identity:
             return locked or _Reserved(login, secret)
 
         return run_transaction(self._engine, work)
+
+    def _verify(
+        self, login_id: str, purpose: Purpose, text: str, *, subject: str, then: Callable[[Session], object]
+    ) -> IdentityRefusal | Locked | None:
+        with self.hasher.turn():
+            reserved = self._reserve(login_id, purpose, AttemptPurpose(purpose.value), subject=subject)
+            if isinstance(reserved, Locked | IdentityRefusal):
+                return reserved
+            if not self.hasher.is_right(_hash(reserved), purpose, text):
+                return IdentityRefusal.WRONG_PIN if purpose is Purpose.PIN else IdentityRefusal.WRONG_PASSWORD
+            newer = self._newer_hash(_hash(reserved), purpose, text)
+
+        def finish(session: Session) -> IdentityRefusal | None:
+            refusal = self._take_back(session, reserved, newer, purpose, subject=subject)
+            if refusal is None:
+                then(session)
+            return refusal
+
+        return self._again(finish)
 
     def _open_session(
         self, reserved: _Reserved, newer: SecretHash | None, kind: TokenKind

@@ -51,6 +51,20 @@ class Payment:
     authorised_at_ms: int
     received_at_ms: int
 
+    @property
+    def drawn_minor(self) -> int:
+        """Return what the payer was debited."""
+        return self.from_reserve_minor + self.from_available_minor
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a payer was debited for a record, and when that was posted."""
+
+    wallet_id: str
+    amount_minor: int
+    posted_ms: int
+
 
 @dataclass(frozen=True, slots=True)
 class OpenException:
@@ -158,6 +172,14 @@ def mark_void(session: Session, record_hash: bytes) -> bool:
         .values(outcome=Outcome.VOID.value, fault=Fault.VOIDED_BY_TERMINAL.value, borne_by=BorneBy.NOBODY.value)
     )
     return bool(getattr(session.execute(statement), "rowcount", 0) == 1)
+
+
+def find_drawn(session: Session, record_hash: bytes) -> Drawn | None:
+    """Return what a payer was debited for this record, if one was."""
+    row = session.execute(select(PAYMENTS).where(PAYMENTS.c.record_hash == record_hash)).one_or_none()
+    if row is None or row.wallet_id is None:
+        return None
+    return Drawn(row.wallet_id, row.from_reserve_minor + row.from_available_minor, row.received_at_ms)
 
 
 def open_exceptions(session: Session, exceptions: Sequence[OpenException], *, now_ms: int) -> None:

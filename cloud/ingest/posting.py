@@ -30,7 +30,7 @@ from cloud.ledger.batch import PostOutcome
 from cloud.ledger.entries import AccountKind, AccountRef, JournalEntry, OfflineSplit, Sale
 from cloud.ledger.service import find_entry, lock_for_posting, post_entries
 from cloud.merchants.store import Merchant
-from cloud.wallets import customer_service, store
+from cloud.wallets import customer_service, spending_store, store
 from cloud.wallets.reserve import DenyReason, PinUsage, contradicts
 from cloud.wallets.service import convict_devices
 from sync import cbor
@@ -109,6 +109,7 @@ def void_payment(session: Session, void: Message[Record], *, now_ms: int) -> Non
     record_hash = payment_store.claimed_record(session, terminal_id, payment_id)
     if outcome is PostOutcome.POSTED and record_hash is not None:
         payment_store.mark_void(session, record_hash)
+        _give_day_back(session, record_hash)
     elif outcome is PostOutcome.INSUFFICIENT_FUNDS:
         fault = Fault.VOID_NOT_COVERED
         case = OpenException(void.hash, fault.value, terminal_id, payment_id, NEXT_ACTION[fault], void.encode())
@@ -318,6 +319,24 @@ def _follow_up(
     if convicted:
         convict_devices(session, convicted, reason=DenyReason.DOUBLE_SPEND, now_ms=now_ms)
     _count_without_pin(session, genuine)
+    _count_day(session, payments, now_ms=now_ms)
+
+
+def _count_day(session: Session, payments: Sequence[Payment], *, now_ms: int) -> None:
+    """Count what payers were debited to the limit of the day on which it is posted; nothing is refused for it (§4)."""
+    spends: defaultdict[str, int] = defaultdict(int)
+    for payment in payments:
+        if payment.wallet_id is not None:
+            spends[payment.wallet_id] += payment.drawn_minor
+    spending_store.add_spends(session, spends, now_ms=now_ms)
+
+
+def _give_day_back(session: Session, record_hash: bytes) -> None:
+    voided = payment_store.find_drawn(session, record_hash)
+    if voided is not None:
+        spending_store.give_back(
+            session, voided.wallet_id, spent_at_ms=voided.posted_ms, amount_minor=voided.amount_minor
+        )
 
 
 def _evidence(sale: SaleRecord, first: bytes | None) -> bytes:

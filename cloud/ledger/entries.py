@@ -60,6 +60,7 @@ class EntryKind(StrEnum):
     OFFLINE_SALE = "offline_sale"
     REPLAYED_SALE = "replayed_sale"
     REVERSAL = "reversal"
+    REFUND = "refund"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -173,6 +174,25 @@ def online_sale(sale: Sale, *, wallet_id: str) -> JournalEntry:
     _check_positive(sale.amount)
     payer = Posting(payer_available(wallet_id, sale.amount.currency), -sale.amount)
     return JournalEntry(sale.cause, EntryKind.ONLINE_SALE, (payer, *_credits(sale, covered=sale.amount)))
+
+
+def refund(sale: Sale, *, wallet_id: str, before: Money, after: Money) -> JournalEntry:
+    """Give back a part of a sale of which ``before`` was left and ``after`` stays: merchant and fee → payer.
+
+    The books stand afterwards as if the sale had been of ``after``: the commission goes back with the money, and over
+    all refunds of a sale it is the commission that was taken, to the cent.
+    """
+    if not after < before or not before <= sale.amount or after.amount_minor < 0:
+        raise EntryError("refund_out_of_range", f"{before} to {after} is no refund of {sale.amount}")
+    commission_before, net_before = before.split_rate(rate_ppm=sale.commission_ppm)
+    commission_after, net_after = after.split_rate(rate_ppm=sale.commission_ppm)
+    currency = sale.amount.currency
+    postings = (
+        Posting(payer_available(wallet_id, currency), before - after),
+        Posting(merchant_payable(sale.merchant_id, currency), net_after - net_before),
+        Posting(platform(AccountKind.FEE_INCOME, currency), commission_after - commission_before),
+    )
+    return JournalEntry(sale.cause, EntryKind.REFUND, _without_zero(postings))
 
 
 def split_offline(amount: Money, *, reserve: Money, available: Money) -> OfflineSplit:

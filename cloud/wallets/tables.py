@@ -56,6 +56,19 @@ class PinUsageRow(Base, table=True):
     payments_sum_minor: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
+class DailySpendRow(Base, table=True):
+    """What a wallet has spent in one day of UTC; ``wallet_day`` as ``spending.wallet_day`` spells it.
+
+    One column and not two, so that many wallets' rows are added to in one statement.
+    """
+
+    __tablename__ = "daily_spends"
+    __table_args__ = (CheckConstraint("spent_minor >= 0", name="spent_not_negative"), MYSQL_OPTIONS)
+
+    wallet_day: str = Field(sa_column=Column(String(WALLET_ID_LENGTH + 11), primary_key=True))
+    spent_minor: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
 class DeviceRow(Base, table=True):
     """One phone bound to one wallet, for life: binding it again makes a new device.
 
@@ -138,6 +151,7 @@ class DeniedSerialRow(Base, table=True):
 
 WALLETS = table_of(WalletRow)
 PIN_USAGE = table_of(PinUsageRow)
+DAILY_SPENDS = table_of(DailySpendRow)
 DEVICES = table_of(DeviceRow)
 GRANTS = table_of(GrantRow)
 RETURNED_CODES = table_of(ReturnedCodeRow)

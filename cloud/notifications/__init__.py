@@ -1,0 +1,1 @@
+"""What people are told: written in the transaction of what happened, listed until read."""

@@ -1,0 +1,70 @@
+"""SQL of notifications."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, and_, or_, select
+from sqlalchemy.orm import Session
+
+from cloud.db import insert_new
+from cloud.notifications.notices import Notice, notification_id
+from cloud.notifications.tables import NOTIFICATIONS
+from cloud.paging import Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A notice as stored."""
+
+    notification_id: str
+    notice: Notice
+    read_at_ms: int | None
+
+
+def insert_notices(session: Session, notices: Sequence[Notice]) -> None:
+    """Store notices in the transaction of what they tell of; the same event tells the same recipient once."""
+    rows = [
+        {
+            "notification_id": notification_id(notice),
+            "recipient": notice.recipient,
+            "kind": notice.kind,
+            "title": notice.title,
+            "body": notice.body,
+            "data_json": json.dumps(dict(notice.data), separators=(",", ":")),
+            "created_at_ms": notice.created_at_ms,
+            "read_at_ms": None,
+        }
+        for notice in notices
+    ]
+    insert_new(session, NOTIFICATIONS, rows, key=("notification_id",))
+
+
+def list_notifications(
+    session: Session, recipients: Collection[str], *, only_unread: bool, before: Cursor | None, rows_max: int
+) -> list[Notification]:
+    """What these recipients were told, the newest first."""
+    columns = NOTIFICATIONS.c
+    statement = select(NOTIFICATIONS).where(columns.recipient.in_(sorted(recipients)))
+    if only_unread:
+        statement = statement.where(columns.read_at_ms.is_(None))
+    if before is not None:
+        is_same_time = and_(columns.created_at_ms == before.at_ms, columns.notification_id < before.item_id)
+        statement = statement.where(or_(columns.created_at_ms < before.at_ms, is_same_time))
+    ordered = statement.order_by(columns.created_at_ms.desc(), columns.notification_id.desc()).limit(rows_max)
+    return [_notification(row) for row in session.execute(ordered)]
+
+
+def mark_read(session: Session, recipients: Collection[str], wanted_id: str, *, now_ms: int) -> bool:
+    """Note when it was read first; false where these recipients were never told so."""
+    columns = NOTIFICATIONS.c
+    is_meant = and_(columns.notification_id == wanted_id, columns.recipient.in_(sorted(recipients)))
+    session.execute(NOTIFICATIONS.update().where(is_meant, columns.read_at_ms.is_(None)).values(read_at_ms=now_ms))
+    return session.execute(select(columns.notification_id).where(is_meant)).first() is not None
+
+
+def _notification(row: Row[Any]) -> Notification:
+    data = tuple(json.loads(row.data_json).items())
+    notice = Notice(row.recipient, row.kind, "", row.title, row.body, data, row.created_at_ms)
+    return Notification(row.notification_id, notice, row.read_at_ms)
