@@ -18,13 +18,15 @@ from cloud.ingest import chain_store, payment_store
 from cloud.merchants import api as merchants_api
 from cloud.merchants import staff_api
 from cloud.merchants import store as merchant_store
-from cloud.merchants.tables import MerchantStatus
+from cloud.merchants.lifecycle import MerchantStatus
 from cloud.reconciliation import api as reconciliation_api
 from cloud.reconciliation.evidence import Issued
-from cloud.wallets import account_api
+from cloud.wallets import account_api, top_up_api, wallet_api
 from cloud.wallets import api as wallets_api
 from cloud.wallets.registration import Registration
 from cloud.wallets.reserve import GrantPolicy
+from cloud.wallets.top_up_service import TopUps
+from cloud.wallets.view_service import spent_by_ledger
 from sync.ids import MerchantId, SiteId
 
 BODY_SIZE_MAX = 256 * 1024
@@ -45,11 +47,14 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     issued = Issued(cloud.keyring.root, cloud.keyring.versions)
     app.include_router(reconciliation_api.make_router(cloud.engine, cloud.cache, issued, token))
     accounts = identity_api.IdentityApi(cloud.engine, cloud.clock, cloud.identity, access)
+    top_ups = TopUps(cloud.engine, cloud.clock, secrets.token_bytes, cloud.provider)
     staff = staff_api.StaffApi(cloud.engine, cloud.clock, cloud.identity, access)
     for router in (
         identity_api.make_router(accounts),
         account_api.make_router(_customers(cloud, wallets, access)),
         staff_api.make_router(staff),
+        wallet_api.make_router(wallet_api.OwnWalletApi(cloud.engine, cloud.clock, access, spent_by_ledger)),
+        top_up_api.make_router(top_up_api.TopUpApi(access, top_ups)),
     ):
         app.include_router(refuse_open_doors(router))
     return app

@@ -1,4 +1,4 @@
-"""What the cloud does unasked: keeps trust fresh and sent, gives reserves back in time, forgets old sign-ins.
+"""What the cloud does unasked: keeps trust fresh and sent, gives reserves back, gives top-ups up, forgets old sign-ins.
 
 It runs beside ingest and never stops it: a deny list that is too long or a role key that has ended is a person's
 matter, while sales go on being posted.
@@ -19,6 +19,7 @@ from cloud.fleet.store import Terminal
 from cloud.foundation import Cloud
 from cloud.identity import login_service
 from cloud.ingest import payment_store
+from cloud.wallets import top_up_service
 from cloud.wallets.release_service import release_due
 from sync.ids import TerminalId
 from sync.topics import POLICY, TRUST, Topic
@@ -32,6 +33,7 @@ class Pace:
 
     publish_every_s: float = 5.0
     release_every_s: float = 60.0
+    expire_every_s: float = 60.0
     forget_every_s: float = 3600.0
 
 
@@ -65,6 +67,7 @@ class Upkeep:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_again_and_again(self.publish, every_s=self._pace.publish_every_s))
             tasks.create_task(_again_and_again(self.release, every_s=self._pace.release_every_s))
+            tasks.create_task(_again_and_again(self.expire, every_s=self._pace.expire_every_s))
             tasks.create_task(_again_and_again(self.forget, every_s=self._pace.forget_every_s))
 
     async def publish(self) -> None:
@@ -85,6 +88,12 @@ class Upkeep:
 
         while released := await self._cloud.run(work):
             _log.info("reserves_released count=%d", released)
+
+    async def expire(self) -> None:
+        """Give up the top-ups that no provider has decided in time."""
+        now_ms = self._cloud.clock.now_ms()
+        while expired := await self._cloud.run(lambda session: top_up_service.expire_due(session, now_ms=now_ms)):
+            _log.info("top_ups_expired count=%d", expired)
 
     async def forget(self) -> None:
         """Delete login sessions and counts of attempts that ended long ago."""

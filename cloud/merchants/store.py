@@ -8,7 +8,8 @@ from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from cloud.db import insert_all_or_none, where_keys
-from cloud.merchants.tables import COMMISSION_PPM_DEFAULT, MERCHANTS, SITES, MerchantStatus
+from cloud.merchants.lifecycle import MerchantStatus
+from cloud.merchants.tables import COMMISSION_PPM_DEFAULT, MERCHANTS, SITES
 from sync.ids import MerchantId, SiteId
 
 

@@ -25,7 +25,11 @@ from cloud.permissions import (
 )
 from tests.fakes.identity_world import MERCHANT_SCOPE, IdentityWorld, integration
 
-OPEN = {("POST", "/api/v1/auth/register"), ("POST", "/api/v1/auth/login")}
+OPEN = {
+    ("POST", "/api/v1/auth/register"),
+    ("POST", "/api/v1/auth/login"),
+    ("POST", "/api/v1/providers/{name}/webhook"),
+}
 DOORS = {
     ("POST", "/api/v1/auth/logout"): Permission.OWN_ACCOUNT,
     ("POST", "/api/v1/auth/logout-everywhere"): Permission.OWN_ACCOUNT,
@@ -36,6 +40,12 @@ DOORS = {
     ("POST", "/api/v1/me/device"): Permission.OWN_WALLET,
     ("POST", "/api/v1/me/pin"): Permission.OWN_WALLET,
     ("POST", "/api/v1/me/pin/verify"): Permission.OWN_WALLET,
+    ("GET", "/api/v1/me/wallet"): Permission.OWN_WALLET,
+    ("GET", "/api/v1/me/statement"): Permission.OWN_WALLET,
+    ("GET", "/api/v1/me/statement.csv"): Permission.OWN_WALLET,
+    ("POST", "/api/v1/me/topups"): Permission.OWN_WALLET,
+    ("GET", "/api/v1/me/topups/{top_up_id}"): Permission.OWN_WALLET,
+    ("GET", "/api/v1/operator/provider-events"): Permission.READ_BOOKS,
     ("POST", "/api/v1/operator/logins/{login_id}/suspend"): Permission.SUSPEND_LOGINS,
     ("POST", "/api/v1/operator/logins/{login_id}/unsuspend"): Permission.SUSPEND_LOGINS,
     ("POST", "/api/v1/merchants/{merchant_id}/staff"): Permission.MANAGE_STAFF,
