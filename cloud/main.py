@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud.fleet import api as fleet_api
+from cloud.fleet import store as fleet_store
 from cloud.fleet.enrolment import Broker, Enrolment
 from cloud.foundation import Cloud
 from cloud.http_access import Access, refuse_open_doors
@@ -16,12 +17,14 @@ from cloud.http_errors import RequestIds, error_response, install_error_handlers
 from cloud.identity import api as identity_api
 from cloud.ingest import chain_store, payment_store
 from cloud.merchants import api as merchants_api
-from cloud.merchants import staff_api
+from cloud.merchants import decision_api, profile_api, staff_api
 from cloud.merchants import store as merchant_store
-from cloud.merchants.lifecycle import MerchantStatus
+from cloud.merchants.application import Applications
+from cloud.merchants.lifecycle import may_take_payments
+from cloud.merchants.profile_service import TerminalShown
 from cloud.reconciliation import api as reconciliation_api
 from cloud.reconciliation.evidence import Issued
-from cloud.wallets import account_api, top_up_api, wallet_api
+from cloud.wallets import account_api, customer_api, top_up_api, wallet_api
 from cloud.wallets import api as wallets_api
 from cloud.wallets.registration import Registration
 from cloud.wallets.reserve import GrantPolicy
@@ -30,6 +33,7 @@ from cloud.wallets.view_service import spent_by_ledger
 from sync.ids import MerchantId, SiteId
 
 BODY_SIZE_MAX = 256 * 1024
+TERMINALS_SHOWN_MAX = 1000
 
 
 def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) -> FastAPI:
@@ -53,6 +57,9 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         identity_api.make_router(accounts),
         account_api.make_router(_customers(cloud, wallets, access)),
         staff_api.make_router(staff),
+        decision_api.make_router(decision_api.DecisionApi(cloud.engine, cloud.clock, access, _terminals_of)),
+        profile_api.make_router(_profiles(cloud, access)),
+        customer_api.make_router(customer_api.CustomerApi(cloud.engine, cloud.clock, access)),
         wallet_api.make_router(wallet_api.OwnWalletApi(cloud.engine, cloud.clock, access, spent_by_ledger)),
         top_up_api.make_router(top_up_api.TopUpApi(access, top_ups)),
     ):
@@ -81,10 +88,20 @@ def _fleet(cloud: Cloud, operator_token: str | None) -> fleet_api.FleetApi:
     return fleet_api.FleetApi(cloud.engine, cloud.clock, enrolment, _knows_site, operator_token)
 
 
+def _profiles(cloud: Cloud, access: Access) -> profile_api.ProfileApi:
+    applications = Applications(cloud.engine, cloud.clock, cloud.identity, secrets.token_bytes, cloud.settings.currency)
+    return profile_api.ProfileApi(cloud.engine, cloud.clock, access, applications, _terminals_of)
+
+
+def _terminals_of(session: Session, merchant_id: MerchantId) -> list[TerminalShown]:
+    found = fleet_store.terminals_of(session, merchant_id, limit=TERMINALS_SHOWN_MAX)
+    return [TerminalShown(each.terminal_id.hex(), each.site_id, each.name, each.state.value) for each in found]
+
+
 def _knows_site(session: Session, merchant_id: MerchantId, site_id: SiteId) -> bool:
     site = merchant_store.find_site(session, site_id)
     merchant = merchant_store.merchants_by_id(session, [merchant_id]).get(merchant_id)
-    is_active = merchant is not None and merchant.status is MerchantStatus.ACTIVE
+    is_active = merchant is not None and may_take_payments(merchant.status)
     return is_active and site is not None and site.merchant_id == merchant_id
 
 

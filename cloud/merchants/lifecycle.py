@@ -5,6 +5,8 @@
     applied ── verify ──▶ active ◀─ reinstate ─ suspended
        │  ▲                 └────── suspend ───────▶┘
     refuse └─ reapply ─ refused          block, from both: for good
+
+An active merchant is verified anew when it has taken another name, which ends the badge and not the payments.
 """
 
 from enum import StrEnum
@@ -33,6 +35,7 @@ class MerchantAction(StrEnum):
 
 _STEPS = {
     (MerchantStatus.APPLIED, MerchantAction.VERIFY): MerchantStatus.ACTIVE,
+    (MerchantStatus.ACTIVE, MerchantAction.VERIFY): MerchantStatus.ACTIVE,
     (MerchantStatus.APPLIED, MerchantAction.REFUSE): MerchantStatus.REFUSED,
     (MerchantStatus.REFUSED, MerchantAction.REAPPLY): MerchantStatus.APPLIED,
     (MerchantStatus.ACTIVE, MerchantAction.SUSPEND): MerchantStatus.SUSPENDED,

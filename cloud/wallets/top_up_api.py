@@ -140,7 +140,9 @@ def _add_webhook(router: APIRouter, api: TopUpApi) -> None:
             raise ApiError(413, "too_large", f"A webhook has at most {WEBHOOK_SIZE_MAX} bytes.")
         return body
 
-    @router.post("/providers/{name}/webhook", dependencies=[Depends(open_to_all)])
+    said_by_provider = {"requestBody": {"required": True, "content": {"application/json": {}}}}
+
+    @router.post("/providers/{name}/webhook", dependencies=[Depends(open_to_all)], openapi_extra=said_by_provider)
     def take(
         name: Annotated[str, Path(max_length=PROVIDER_LENGTH_MAX)],
         request: Request,

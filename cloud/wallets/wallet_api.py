@@ -145,7 +145,7 @@ def make_router(api: OwnWalletApi) -> APIRouter:
         page = Statement(account=query.account, currency=account.currency, lines=shown, next_cursor=next_cursor)
         return ok(request, page)
 
-    @router.get("/statement.csv", response_class=StreamingResponse)
+    @router.get("/statement.csv", response_class=StreamingResponse, responses={200: {"content": {"text/csv": {}}}})
     def export(
         person: Annotated[SignedIn, own_wallet], query: Annotated[StatementQuery, Depends()]
     ) -> StreamingResponse:

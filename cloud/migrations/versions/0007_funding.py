@@ -140,6 +140,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(batch_op.f("ix_provider_events_top_up_id"), ["top_up_id"], unique=False)
 
+    op.create_index(op.f("ix_terminals_merchant_id"), "terminals", ["merchant_id"], unique=False)
     _widen_merchant_statuses()
 
 
