@@ -9,6 +9,9 @@ What a customer or a terminal did wrong is a value of an enum and never stands h
     │   ├── CommitUnknownError         commit_unknown           the connection fell during COMMIT, nothing to look up
     │   ├── DatabaseNotDurableError    database_not_durable     a durability setting was not taken
     │   └── DatabaseNotSupportedError  database_not_supported   an address of no database we keep money in
+    ├── ProviderError
+    │   ├── ProviderAwayError          provider_away            the top-up provider did not answer
+    │   └── ProviderSetupError         provider_not_set_up      settings of the top-up provider that cannot work
     ├── SignInBusyError                sign_in_busy            more people sign in at once than are served
     ├── EntryError                     unbalanced_entry, …      a journal entry that must never be built
     └── LedgerInvariantError           ledger_invariant_broken  books and rows disagree: stop, ask a person
@@ -67,6 +70,24 @@ class DatabaseNotSupportedError(DatabaseError):
     """The database's address names none that the ledger runs on."""
 
     code = "database_not_supported"
+
+
+class ProviderError(CloudError):
+    """The top-up provider cannot be worked with."""
+
+    code = "provider_error"
+
+
+class ProviderAwayError(ProviderError):
+    """No answer came; whether it has charged is not known, so ask again under the same key."""
+
+    code = "provider_away"
+
+
+class ProviderSetupError(ProviderError):
+    """The process does not start: without its secret every webhook would be a stranger's."""
+
+    code = "provider_not_set_up"
 
 
 class SignInBusyError(CloudError):

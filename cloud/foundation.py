@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Engine
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from cloud.cache import Cache
 from cloud.db import DEFAULT_RETRY, Retry, make_engine, run_transaction
-from cloud.errors import DatabaseError
+from cloud.errors import DatabaseError, ProviderSetupError
 from cloud.fleet.publishing import Limits, Publisher
 from cloud.identity.hashing import Hasher
 from cloud.identity.peppers import load_peppers
@@ -24,8 +25,11 @@ from cloud.ingest.judgement import Rules
 from cloud.ingest.posting import Judge
 from cloud.ingest.verified_grants import VerifiedGrants
 from cloud.keyring import Keyring
-from cloud.settings import CloudSettings
+from cloud.settings import CloudSettings, TopUpProvider
 from cloud.wallets import store as wallet_store
+from cloud.wallets import webhook
+from cloud.wallets.provider import FundingProvider
+from cloud.wallets.sandbox import Sandbox
 from cloud.wallets.service import GrantTerms
 from sync.clock import Clock, SystemClock
 from sync.grant import GRANT, Grant
@@ -63,6 +67,8 @@ class Cloud:
     publisher: Publisher
     cache: Cache
     identity: Identity
+    provider: FundingProvider | None = None
+    """Who takes customers' money for top-ups; without one nobody can."""
     retry: Retry = DEFAULT_RETRY
     verified_grants: VerifiedGrants = field(default_factory=VerifiedGrants)
 
@@ -127,9 +133,35 @@ async def outlast_database(attempt: Callable[[], Awaitable[T]]) -> T:
 def build_cloud(settings: CloudSettings, clock: Clock | None = None) -> Cloud:
     """Load the keys and connect; raises ``KeyringError``, ``PepperError`` and ``DatabaseError`` with what to do."""
     clock = clock or SystemClock()
+    provider = make_provider(settings)
     keyring = Keyring.load(settings.key_folder, now_ms=clock.now_ms())
     limits = Limits.of(settings.currency, one_way_limit_minor=settings.payment_offline_limit_minor)
     engine = make_engine(settings.effective_database_url)
     cache = Cache(settings.redis_url, clock=clock)
     identity = Identity(engine, clock, Hasher(load_peppers(settings.pepper_file)))
-    return Cloud(settings, engine, keyring, clock, Publisher(keyring, _DenyList(), limits), cache, identity)
+    publisher = Publisher(keyring, _DenyList(), limits)
+    return Cloud(settings, engine, keyring, clock, publisher, cache, identity, provider)
+
+
+def make_provider(settings: CloudSettings) -> FundingProvider | None:
+    """Make the top-up provider that the settings name; raises ``ProviderSetupError`` where its secret is not there."""
+    match settings.top_up_provider:
+        case TopUpProvider.NONE:
+            return None
+        case TopUpProvider.SANDBOX:
+            _log.warning("sandbox_provider_in_use: top-ups are credited and nobody is charged")
+            return Sandbox(_read_webhook_key(settings.top_up_webhook_secret_file))
+
+
+def _read_webhook_key(file: Path | None) -> bytes:
+    if file is None:
+        raise ProviderSetupError("TILLBOX_TOP_UP_WEBHOOK_SECRET_FILE names no file with the provider's secret")
+    try:
+        key = webhook.parse_secret(file.read_text(encoding="ascii"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProviderSetupError(f"the provider's secret in {file} cannot be read") from error
+    if key is None:
+        raise ProviderSetupError(
+            f"{file} holds no secret: whsec_ and base64 of at least {webhook.SECRET_SIZE_MIN} bytes are needed"
+        )
+    return key

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from cloud import monitoring, openapi
 from cloud.fleet import api as fleet_api
+from cloud.fleet import store as fleet_store
 from cloud.fleet.enrolment import Broker, Enrolment
 from cloud.foundation import Cloud
 from cloud.http_access import Access, refuse_open_doors
@@ -18,23 +19,29 @@ from cloud.http_guard import BODY_SIZE_MAX, BodyLimit, SecurityHeaders, TimeLimi
 from cloud.identity import api as identity_api
 from cloud.ingest import chain_store, payment_store
 from cloud.merchants import api as merchants_api
-from cloud.merchants import staff_api
+from cloud.merchants import decision_api, profile_api, staff_api
 from cloud.merchants import store as merchant_store
-from cloud.merchants.tables import MerchantStatus
+from cloud.merchants.application import Applications
+from cloud.merchants.lifecycle import may_take_payments
+from cloud.merchants.profile_service import TerminalShown
 from cloud.monitoring import Measured, Meter, Probe
-from cloud.rate_limit import RateLimiter
 from cloud.notifications import api as notifications_api
 from cloud.payments import api as payments_api
 from cloud.payments import merchant_api
 from cloud.payments.rules import PaymentRules
+from cloud.rate_limit import RateLimiter
 from cloud.reconciliation import api as reconciliation_api
 from cloud.reconciliation.evidence import Issued
 from cloud.sessions import api as sessions_api
-from cloud.wallets import account_api
+from cloud.wallets import account_api, customer_api, top_up_api, wallet_api
 from cloud.wallets import api as wallets_api
 from cloud.wallets.registration import Registration
 from cloud.wallets.reserve import GrantPolicy
+from cloud.wallets.top_up_service import TopUps
+from cloud.wallets.view_service import spent_by_ledger
 from sync.ids import MerchantId, SiteId
+
+TERMINALS_SHOWN_MAX = 1000
 
 
 class _Application(FastAPI):
@@ -78,6 +85,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     issued = Issued(cloud.keyring.root, cloud.keyring.versions)
     app.include_router(reconciliation_api.make_router(cloud.engine, cloud.cache, issued, token))
     accounts = identity_api.IdentityApi(cloud.engine, cloud.clock, cloud.identity, access)
+    top_ups = TopUps(cloud.engine, cloud.clock, secrets.token_bytes, cloud.provider)
     staff = staff_api.StaffApi(cloud.engine, cloud.clock, cloud.identity, access)
     payments = _payments(cloud, wallets, access)
     for router in (
@@ -88,6 +96,11 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         payments_api.make_router(payments),
         merchant_api.make_router(payments),
         notifications_api.make_router(notifications_api.NotificationsApi(cloud.engine, cloud.clock, access)),
+        decision_api.make_router(decision_api.DecisionApi(cloud.engine, cloud.clock, access, _terminals_of)),
+        profile_api.make_router(_profiles(cloud, access)),
+        customer_api.make_router(customer_api.CustomerApi(cloud.engine, cloud.clock, access)),
+        wallet_api.make_router(wallet_api.OwnWalletApi(cloud.engine, cloud.clock, access, spent_by_ledger)),
+        top_up_api.make_router(top_up_api.TopUpApi(access, top_ups)),
     ):
         app.include_router(refuse_open_doors(router))
     return app
@@ -140,10 +153,20 @@ def _fleet(cloud: Cloud, operator_token: str | None) -> fleet_api.FleetApi:
     return fleet_api.FleetApi(cloud.engine, cloud.clock, enrolment, _knows_site, operator_token)
 
 
+def _profiles(cloud: Cloud, access: Access) -> profile_api.ProfileApi:
+    applications = Applications(cloud.engine, cloud.clock, cloud.identity, secrets.token_bytes, cloud.settings.currency)
+    return profile_api.ProfileApi(cloud.engine, cloud.clock, access, applications, _terminals_of)
+
+
+def _terminals_of(session: Session, merchant_id: MerchantId) -> list[TerminalShown]:
+    found = fleet_store.terminals_of(session, merchant_id, limit=TERMINALS_SHOWN_MAX)
+    return [TerminalShown(each.terminal_id.hex(), each.site_id, each.name, each.state.value) for each in found]
+
+
 def _knows_site(session: Session, merchant_id: MerchantId, site_id: SiteId) -> bool:
     site = merchant_store.find_site(session, site_id)
     merchant = merchant_store.merchants_by_id(session, [merchant_id]).get(merchant_id)
-    is_active = merchant is not None and merchant.status is MerchantStatus.ACTIVE
+    is_active = merchant is not None and may_take_payments(merchant.status)
     return is_active and site is not None and site.merchant_id == merchant_id
 
 

@@ -38,6 +38,9 @@ class Permission(StrEnum):
     MANAGE_STAFF = "manage_staff"
     READ_CUSTOMERS = "read_customers"
     SUSPEND_LOGINS = "suspend_logins"
+    DECIDE_CUSTOMERS = "decide_customers"
+    DECIDE_MERCHANTS = "decide_merchants"
+    SET_COMMISSION = "set_commission"
     MANAGE_OPERATORS = "manage_operators"
     READ_BOOKS = "read_books"
     SETTLE = "settle"
@@ -52,7 +55,15 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.CASHIER: _CASHIER,
     Role.MANAGER: _MANAGER,
     Role.OWNER: _MANAGER | {Permission.MANAGE_MERCHANT, Permission.MANAGE_STAFF},
-    Role.SUPPORT: frozenset({Permission.OWN_ACCOUNT, Permission.READ_CUSTOMERS, Permission.SUSPEND_LOGINS}),
+    Role.SUPPORT: frozenset(
+        {
+            Permission.OWN_ACCOUNT,
+            Permission.READ_CUSTOMERS,
+            Permission.SUSPEND_LOGINS,
+            Permission.DECIDE_CUSTOMERS,
+            Permission.DECIDE_MERCHANTS,
+        }
+    ),
     Role.FINANCE: frozenset({Permission.OWN_ACCOUNT, Permission.READ_BOOKS, Permission.SETTLE}),
     Role.FLEET: frozenset({Permission.OWN_ACCOUNT, Permission.MANAGE_FLEET}),
     Role.ADMINISTRATOR: frozenset(
@@ -61,6 +72,9 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
             Permission.MANAGE_STAFF,
             Permission.READ_CUSTOMERS,
             Permission.SUSPEND_LOGINS,
+            Permission.DECIDE_CUSTOMERS,
+            Permission.DECIDE_MERCHANTS,
+            Permission.SET_COMMISSION,
             Permission.MANAGE_OPERATORS,
             Permission.READ_BOOKS,
             Permission.MANAGE_FLEET,

@@ -3,6 +3,7 @@
 Every name has a default that suits one machine, so that the embedded cloud starts without any setting.
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,13 @@ def _only_digits(value: object) -> object:
 
 MinorUnits = Annotated[int, BeforeValidator(_only_digits), Field(ge=0)]
 """An amount in minor units."""
+
+
+class TopUpProvider(StrEnum):
+    """Who takes customers' money."""
+
+    NONE = "none"
+    SANDBOX = "sandbox"
 
 
 class CloudSettings(BaseSettings):
@@ -60,6 +68,11 @@ class CloudSettings(BaseSettings):
     """Lets monitoring fetch ``/metrics``; without one nobody does."""
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
     """The currency of the policy that boxes are sent."""
+
+    top_up_provider: TopUpProvider = TopUpProvider.NONE
+    """Who takes customers' money for top-ups; the sandbox charges nobody and credits all the same."""
+    top_up_webhook_secret_file: Path | None = None
+    """A file with the secret (``whsec_…``) under which the provider signs what it tells us."""
 
     payment_offline_limit_minor: MinorUnits = 50_00
     """Ceiling of a one-way code (the seed's ``PAYMENT_OFFLINE_LIMIT``, 50.00)."""

@@ -1,5 +1,5 @@
-"""What the cloud does unasked: keeps trust fresh and sent, gives reserves back in time, ends payments that nobody
-confirmed, forgets old sign-ins.
+"""What the cloud does unasked: keeps trust fresh and sent, gives reserves back in time, ends what nobody answered in
+time, forgets old sign-ins.
 
 It runs beside ingest and never stops it: a deny list that is too long or a role key that has ended is a person's
 matter, while sales go on being posted.
@@ -22,6 +22,7 @@ from cloud.identity import login_service
 from cloud.ingest import payment_store
 from cloud.payments import service as payment_service
 from cloud.sessions import service as session_service
+from cloud.wallets import top_up_service
 from cloud.wallets.release_service import release_due
 from sync.ids import TerminalId
 from sync.topics import POLICY, TRUST, Topic
@@ -98,12 +99,14 @@ class Upkeep:
             _log.info("sign_ins_forgotten count=%d", forgotten)
 
     async def expire(self) -> None:
-        """End payments that were not confirmed in time and tell both sides; write down which sessions are over."""
+        """End payments that nobody confirmed in time and tell both sides; sessions that are over; top-ups undecided."""
         now_ms = self._cloud.clock.now_ms()
         while ended := await self._cloud.run(lambda session: payment_service.time_out_overdue(session, now_ms=now_ms)):
             _log.info("payments_timed_out count=%d", ended)
         while await self._cloud.run(lambda session: session_service.expire_old(session, now_ms=now_ms)):
             pass
+        while expired := await self._cloud.run(lambda session: top_up_service.expire_due(session, now_ms=now_ms)):
+            _log.info("top_ups_expired count=%d", expired)
 
     async def welcome(self, terminal_id: TerminalId) -> None:
         """Send a terminal that greets what it may lack, whatever it was sent; one not in service gets nothing.

@@ -72,6 +72,12 @@ def list_terminals(session: Session, *, after: TerminalId | None, limit: int) ->
     return [_terminal(row) for row in session.execute(statement)]
 
 
+def terminals_of(session: Session, merchant_id: MerchantId, *, limit: int) -> list[Terminal]:
+    """A merchant's terminals by id."""
+    chosen = select(TERMINALS).where(TERMINALS.c.merchant_id == merchant_id)
+    return [_terminal(row) for row in session.execute(chosen.order_by(TERMINALS.c.terminal_id).limit(limit))]
+
+
 def find_enrolled(session: Session, hardware_serial: str) -> Terminal | None:
     """The terminal that this board is enrolled as; retired ones are not meant."""
     row = session.execute(select(TERMINALS).where(TERMINALS.c.enrolled_serial == hardware_serial)).one_or_none()

@@ -37,6 +37,7 @@ class TerminalRow(Base, table=True):
         Unique("enrolled_serial"),
         one_of("state", TerminalState),
         one_of("re_enrolment", ReEnrolment),
+        Index(None, "merchant_id"),
         MYSQL_OPTIONS,
     )
 

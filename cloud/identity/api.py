@@ -15,6 +15,7 @@ from cloud.db import run_transaction
 from cloud.http_access import Access, address_of, clear_cookies, csrf_token, open_to_all, set_cookies
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.identity import login_service
+from cloud.identity.action_store import Action
 from cloud.identity.lockout import Locked
 from cloud.identity.passwords import SecretRefusal
 from cloud.identity.refusals import WORDS, IdentityRefusal
@@ -103,6 +104,16 @@ class SessionShown(BaseModel):
     is_this: bool
 
 
+class ActionShown(BaseModel):
+    """What somebody did by the power of their role, and why."""
+
+    login_id: str
+    action: str
+    reason: str
+    detail: str
+    done_at_ms: int
+
+
 class Ended(BaseModel):
     """How many sessions were ended."""
 
@@ -130,6 +141,17 @@ def or_refuse(answer: T | IdentityRefusal | SecretRefusal | Locked, clock: Clock
         fields = {f"body.{field}": message} if status == 422 and field is not None else {}
         raise ApiError(status, answer.value, message, fields=fields)
     return answer
+
+
+def show_action(action: Action) -> ActionShown:
+    """Return a deed as operators read it."""
+    return ActionShown(
+        login_id=action.login_id,
+        action=action.action,
+        reason=action.reason,
+        detail=action.detail,
+        done_at_ms=action.done_at_ms,
+    )
 
 
 def _add_log_in(router: APIRouter, api: IdentityApi) -> None:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String
 from sqlmodel import Field
 
-from cloud.db import MYSQL_OPTIONS, Base, fixed_bytes, one_of, table_of
+from cloud.db import MYSQL_OPTIONS, Base, auto_id, fixed_bytes, one_of, table_of
 from cloud.identity.hashing import HASH_LENGTH_MAX, Purpose
 from cloud.permissions import Role, TokenKind
 
@@ -18,6 +18,8 @@ LOGIN_ID_LENGTH = 13
 SESSION_ID_LENGTH = 17
 DEVICE_ID_LENGTH = 13
 SCOPE_LENGTH_MAX = 16
+REASON_LENGTH_MAX = 500
+DETAIL_LENGTH_MAX = 200
 EMAIL_LENGTH_MAX = 254
 
 
@@ -110,8 +112,25 @@ class AttemptRow(Base, table=True):
     locked_until_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
+class ActionRow(Base, table=True):
+    """What somebody did to a merchant or a wallet by the power of their role, and why."""
+
+    __tablename__ = "role_actions"
+    __table_args__ = (Index(None, "subject", "subject_id", "done_at_ms"), MYSQL_OPTIONS)
+
+    id: int | None = Field(default=None, sa_column=auto_id())
+    login_id: str = Field(sa_column=Column(String(LOGIN_ID_LENGTH), ForeignKey("logins.login_id"), nullable=False))
+    subject: str = Field(sa_column=Column(String(16), nullable=False))
+    subject_id: str = Field(sa_column=Column(String(SCOPE_LENGTH_MAX), nullable=False))
+    action: str = Field(sa_column=Column(String(32), nullable=False))
+    reason: str = Field(sa_column=Column(String(REASON_LENGTH_MAX), nullable=False))
+    detail: str = Field(sa_column=Column(String(DETAIL_LENGTH_MAX), nullable=False))
+    done_at_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
 LOGINS = table_of(LoginRow)
 LOGIN_ROLES = table_of(LoginRoleRow)
 LOGIN_SECRETS = table_of(LoginSecretRow)
 ACCESS_TOKENS = table_of(AccessTokenRow)
 ATTEMPTS = table_of(AttemptRow)
+ACTIONS = table_of(ActionRow)

@@ -5,8 +5,8 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from cloud.merchants import store
+from cloud.merchants.lifecycle import MerchantStatus
 from cloud.merchants.store import Merchant, Site
-from cloud.merchants.tables import MerchantStatus
 from sync.ids import MerchantId
 from sync.money import RATE_BASE
 

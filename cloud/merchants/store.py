@@ -8,7 +8,8 @@ from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from cloud.db import insert_all_or_none, where_keys
-from cloud.merchants.tables import COMMISSION_PPM_DEFAULT, MERCHANTS, SITES, MerchantStatus
+from cloud.merchants.lifecycle import MerchantStatus
+from cloud.merchants.tables import COMMISSION_PPM_DEFAULT, MERCHANTS, SITES
 from sync.ids import MerchantId, SiteId
 
 
@@ -82,6 +83,44 @@ def find_site(session: Session, site_id: SiteId) -> Site | None:
     """A site by its id."""
     row = session.execute(select(SITES).where(SITES.c.site_id == site_id)).one_or_none()
     return None if row is None else _site(row)
+
+
+def lock_merchant(session: Session, merchant_id: MerchantId) -> Merchant | None:
+    """Lock a merchant until the transaction ends: whoever decides about it does this first."""
+    row = session.execute(select(MERCHANTS).where(MERCHANTS.c.merchant_id == merchant_id).with_for_update())
+    found = row.one_or_none()
+    return None if found is None else _merchant(found)
+
+
+def list_merchants(
+    session: Session, *, status: MerchantStatus | None, after: MerchantId | None, limit: int
+) -> list[Merchant]:
+    """A page of merchants by id."""
+    statement = select(MERCHANTS).order_by(MERCHANTS.c.merchant_id).limit(limit)
+    if status is not None:
+        statement = statement.where(MERCHANTS.c.status == status.value)
+    if after is not None:
+        statement = statement.where(MERCHANTS.c.merchant_id > after)
+    return [_merchant(row) for row in session.execute(statement)]
+
+
+def change_standing(session: Session, merchant: Merchant, *, to_status: MerchantStatus, is_verified: bool) -> bool:
+    """Change status and badge if the status still is as it was read."""
+    is_meant = (MERCHANTS.c.merchant_id == merchant.merchant_id) & (MERCHANTS.c.status == merchant.status.value)
+    statement = MERCHANTS.update().where(is_meant).values(status=to_status.value, is_verified=is_verified)
+    return session.connection().execute(statement).rowcount == 1
+
+
+def rename_merchant(session: Session, merchant: Merchant) -> None:
+    """Write name, category and badge."""
+    values = {"name": merchant.name, "category": merchant.category, "is_verified": merchant.is_verified}
+    session.execute(MERCHANTS.update().where(MERCHANTS.c.merchant_id == merchant.merchant_id).values(**values))
+
+
+def set_commission(session: Session, merchant_id: MerchantId, commission_ppm: int) -> None:
+    """Write our share of each sale."""
+    statement = MERCHANTS.update().where(MERCHANTS.c.merchant_id == merchant_id)
+    session.execute(statement.values(commission_ppm=commission_ppm))
 
 
 def change_status(

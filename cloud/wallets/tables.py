@@ -1,10 +1,20 @@
-"""Wallets, devices, grants, returned codes and the deny list; the money itself is in the ledger.
+"""Wallets, devices, grants, returned codes, the deny list and top-ups; the money itself is in the ledger.
 
 "At most one device with offline rights a wallet" is a nullable unique column that holds the wallet's id: each database
 keeps any number of NULLs apart, while partial indexes are not common to them.
 """
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, String
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    UniqueConstraint,
+)
 from sqlmodel import Field
 
 from cloud.db import (
@@ -16,10 +26,16 @@ from cloud.db import (
     table_of,
     variable_bytes,
 )
+from cloud.wallets.funding import EventEffect, TopUpMethod, TopUpStatus
+from cloud.wallets.provider import REASON_LENGTH_MAX, REFERENCE_LENGTH_MAX
 from cloud.wallets.reserve import DenyReason, DeviceStatus, GrantStatus, WalletStatus
+from cloud.wallets.webhook import ID_LENGTH_MAX
 
 WALLET_ID_LENGTH = 13
 DEVICE_ID_LENGTH = 13
+TOP_UP_ID_LENGTH = 13
+PROVIDER_LENGTH_MAX = 16
+IDEMPOTENCY_KEY_LENGTH_MAX = 64
 
 
 class WalletRow(Base, table=True):
@@ -149,6 +165,56 @@ class DeniedSerialRow(Base, table=True):
     snapshot_version: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
 
 
+class TopUpRow(Base, table=True):
+    """One wish for money; ``input_hash`` tells a repeated request from another one under the same key.
+
+    ``provider_reference`` and ``reason`` are the provider's, empty until it has said them.
+    """
+
+    __tablename__ = "top_ups"
+    __table_args__ = (
+        UniqueConstraint("wallet_id", "idempotency_key"),
+        one_of("method", TopUpMethod),
+        one_of("status", TopUpStatus),
+        CheckConstraint("amount_minor > 0", name="more_than_nothing"),
+        Index(None, "status", "expires_ms"),
+        MYSQL_OPTIONS,
+    )
+
+    top_up_id: str = Field(sa_column=Column(String(TOP_UP_ID_LENGTH), primary_key=True))
+    wallet_id: str = Field(sa_column=Column(String(WALLET_ID_LENGTH), ForeignKey("wallets.wallet_id"), nullable=False))
+    idempotency_key: str = Field(sa_column=Column(String(IDEMPOTENCY_KEY_LENGTH_MAX), nullable=False))
+    input_hash: bytes = Field(sa_column=Column(fixed_bytes(32), nullable=False))
+    provider: str = Field(sa_column=Column(String(PROVIDER_LENGTH_MAX), nullable=False))
+    method: str = Field(sa_column=Column(String(16), nullable=False))
+    amount_minor: int = Field(sa_column=Column(BigInteger, nullable=False))
+    currency: str = Field(sa_column=Column(CURRENCY, nullable=False))
+    status: str = Field(sa_column=Column(String(16), nullable=False))
+    provider_reference: str = Field(sa_column=Column(String(REFERENCE_LENGTH_MAX), nullable=False))
+    reason: str = Field(sa_column=Column(String(REASON_LENGTH_MAX), nullable=False))
+    requested_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    expires_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    decided_ms: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+
+
+class ProviderEventRow(Base, table=True):
+    """A webhook that was taken; the key makes each count once. Only ever inserted."""
+
+    __tablename__ = "provider_events"
+    __table_args__ = (one_of("effect", EventEffect), Index(None, "effect", "received_ms"), MYSQL_OPTIONS)
+
+    provider: str = Field(sa_column=Column(String(PROVIDER_LENGTH_MAX), primary_key=True))
+    event_id: str = Field(sa_column=Column(String(ID_LENGTH_MAX), primary_key=True))
+    top_up_id: str = Field(
+        sa_column=Column(String(TOP_UP_ID_LENGTH), ForeignKey("top_ups.top_up_id"), nullable=False, index=True)
+    )
+    word: str = Field(sa_column=Column(String(16), nullable=False))
+    effect: str = Field(sa_column=Column(String(16), nullable=False))
+    amount_minor: int = Field(sa_column=Column(BigInteger, nullable=False))
+    currency: str = Field(sa_column=Column(CURRENCY, nullable=False))
+    received_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
 WALLETS = table_of(WalletRow)
 PIN_USAGE = table_of(PinUsageRow)
 DAILY_SPENDS = table_of(DailySpendRow)
@@ -156,3 +222,5 @@ DEVICES = table_of(DeviceRow)
 GRANTS = table_of(GrantRow)
 RETURNED_CODES = table_of(ReturnedCodeRow)
 DENIED_SERIALS = table_of(DeniedSerialRow)
+TOP_UPS = table_of(TopUpRow)
+PROVIDER_EVENTS = table_of(ProviderEventRow)

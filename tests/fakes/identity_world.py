@@ -16,6 +16,7 @@ from cloud.identity.service import Identity, OpenedSession
 from cloud.identity.store import Login
 from cloud.main import build_app
 from cloud.permissions import OPERATOR_ROLES, Role, RoleHeld, TokenKind
+from cloud.wallets.provider import FundingProvider
 from tests.fakes.cloud_world import CloudWorld
 
 CHEAP = Cost(memory_kib=8, passes=1, lanes=1)
@@ -64,13 +65,14 @@ class IdentityWorld:
         *,
         hasher: CountingHasher | None = None,
         redis_url: str | None = None,
+        provider: FundingProvider | None = None,
     ) -> None:
         self.clouds = CloudWorld(folder, database_url, redis_url=redis_url)
         self.clock = self.clouds.clock
         self.engine = self.clouds.engine
         self.hasher = hasher or CountingHasher()
         self.identity = Identity(self.engine, self.clock, self.hasher)
-        self.app = build_app(replace(self.clouds.cloud, identity=self.identity))
+        self.app = build_app(replace(self.clouds.cloud, identity=self.identity, provider=provider))
 
     def close(self) -> None:
         self.clouds.close()

@@ -67,3 +67,22 @@ def test_revocations_without_keys_leave_the_older_list_alone(tmp_path: Path) -> 
     assert done.exit_code == 1
     assert "[keyring_missing]" in done.output
     assert file.read_text() == "older"
+
+
+def test_verify_says_that_there_is_nothing_to_verify(tmp_path: Path) -> None:
+    done = run(tmp_path, "verify")
+    assert done.exit_code == 1
+    assert "run tillbox cloud migrate" in done.output
+    assert not (tmp_path / "cloud.sqlite3").exists()
+
+
+def test_an_empty_ledger_is_a_right_one(tmp_path: Path) -> None:
+    assert run(tmp_path, "migrate").exit_code == 0
+    assert run(tmp_path, "verify").exit_code == 0
+
+
+def test_a_table_that_is_not_there_is_no_proof(tmp_path: Path) -> None:
+    (tmp_path / "cloud.sqlite3").touch()
+    done = run(tmp_path, "verify")
+    assert done.exit_code == 1
+    assert "was it migrated?" in done.output

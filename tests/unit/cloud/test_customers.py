@@ -7,10 +7,10 @@ from sqlalchemy import Engine
 
 from cloud.ledger.batch import PostOutcome
 from cloud.merchants import store as merchant_store
+from cloud.merchants.lifecycle import MerchantStatus
 from cloud.merchants.service import MerchantRefusal, add_site, register_merchant
 from cloud.merchants.service import change_status as change_merchant_status
 from cloud.merchants.store import Merchant, Site
-from cloud.merchants.tables import MerchantStatus
 from cloud.wallets import customer_store
 from cloud.wallets.customer_service import (
     CustomerRefusal,

@@ -25,7 +25,12 @@ from cloud.permissions import (
 )
 from tests.fakes.identity_world import MERCHANT_SCOPE, IdentityWorld, integration
 
-OPEN = {("POST", "/api/v1/auth/register"), ("POST", "/api/v1/auth/login")}
+OPEN = {
+    ("POST", "/api/v1/auth/register"),
+    ("POST", "/api/v1/auth/login"),
+    ("POST", "/api/v1/providers/{name}/webhook"),
+    ("POST", "/api/v1/merchants/applications"),
+}
 DOORS = {
     ("POST", "/api/v1/auth/logout"): Permission.OWN_ACCOUNT,
     ("POST", "/api/v1/auth/logout-everywhere"): Permission.OWN_ACCOUNT,
@@ -36,6 +41,28 @@ DOORS = {
     ("POST", "/api/v1/me/device"): Permission.OWN_WALLET,
     ("POST", "/api/v1/me/pin"): Permission.OWN_WALLET,
     ("POST", "/api/v1/me/pin/verify"): Permission.OWN_WALLET,
+    ("GET", "/api/v1/me/wallet"): Permission.OWN_WALLET,
+    ("GET", "/api/v1/me/statement"): Permission.OWN_WALLET,
+    ("GET", "/api/v1/me/statement.csv"): Permission.OWN_WALLET,
+    ("POST", "/api/v1/me/topups"): Permission.OWN_WALLET,
+    ("GET", "/api/v1/me/topups/{top_up_id}"): Permission.OWN_WALLET,
+    ("GET", "/api/v1/operator/provider-events"): Permission.READ_BOOKS,
+    ("GET", "/api/v1/merchants/{merchant_id}"): Permission.MANAGE_MERCHANT,
+    ("PUT", "/api/v1/merchants/{merchant_id}/profile"): Permission.MANAGE_MERCHANT,
+    ("PUT", "/api/v1/merchants/{merchant_id}/settlement-account"): Permission.MANAGE_MERCHANT,
+    ("POST", "/api/v1/merchants/{merchant_id}/reapply"): Permission.MANAGE_MERCHANT,
+    ("PUT", "/api/v1/merchants/{merchant_id}/logo"): Permission.MANAGE_MERCHANT,
+    ("DELETE", "/api/v1/merchants/{merchant_id}/logo"): Permission.MANAGE_MERCHANT,
+    ("GET", "/api/v1/merchants/{shown_id}/logo"): Permission.OWN_ACCOUNT,
+    ("GET", "/api/v1/operator/merchants"): Permission.DECIDE_MERCHANTS,
+    ("GET", "/api/v1/operator/merchants/{merchant_id}"): Permission.DECIDE_MERCHANTS,
+    ("GET", "/api/v1/operator/merchants/{merchant_id}/actions"): Permission.DECIDE_MERCHANTS,
+    ("POST", "/api/v1/operator/merchants/{merchant_id}/{action}"): Permission.DECIDE_MERCHANTS,
+    ("PUT", "/api/v1/operator/merchants/{merchant_id}/commission"): Permission.SET_COMMISSION,
+    ("GET", "/api/v1/operator/wallets"): Permission.READ_CUSTOMERS,
+    ("GET", "/api/v1/operator/wallets/{wallet_id}"): Permission.READ_CUSTOMERS,
+    ("GET", "/api/v1/operator/wallets/{wallet_id}/actions"): Permission.READ_CUSTOMERS,
+    ("POST", "/api/v1/operator/wallets/{wallet_id}/{action}"): Permission.DECIDE_CUSTOMERS,
     ("POST", "/api/v1/operator/logins/{login_id}/suspend"): Permission.SUSPEND_LOGINS,
     ("POST", "/api/v1/operator/logins/{login_id}/unsuspend"): Permission.SUSPEND_LOGINS,
     ("POST", "/api/v1/sessions"): Permission.OWN_WALLET,

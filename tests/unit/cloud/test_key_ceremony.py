@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from cloud.cli import PASSPHRASE_VARIABLE, USES, keys
+from cloud.cli_keys import PASSPHRASE_VARIABLE, USES, keys
 from cloud.key_ceremony import create_keys, rotate_key
 from cloud.keyring import Keyring, KeyringError
 from sync.clock import SystemClock

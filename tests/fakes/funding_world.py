@@ -1,0 +1,106 @@
+"""Customers with wallets, a sandbox provider whose messages the test delivers, over HTTP without a socket."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from sqlalchemy.orm import Session
+
+from cloud.db import run_read, run_transaction
+from cloud.ledger.audit import verify_ledger
+from cloud.ledger.entries import AccountKind
+from cloud.permissions import Role
+from cloud.wallets import customer_service, customer_store
+from cloud.wallets.customer_store import Wallet
+from cloud.wallets.funding import ProviderWord
+from cloud.wallets.provider import ProviderAnswer, ProviderEvent
+from cloud.wallets.sandbox import Sandbox
+from cloud.wallets.top_up_service import TopUps
+from sync.money import Money
+from tests.fakes.identity_world import Client, IdentityWorld, integration
+
+WEBHOOK_KEY = bytes(range(32))
+WEBHOOK = "/api/v1/providers/sandbox/webhook"
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A customer's login and wallet."""
+
+    email: str
+    wallet_id: str
+
+
+class FundingWorld:
+    """A cloud with the sandbox provider."""
+
+    def __init__(self, folder: Path, database_url: str | None = None) -> None:
+        self.sandbox = Sandbox(WEBHOOK_KEY)
+        self.people = IdentityWorld(folder, database_url, provider=self.sandbox)
+        self.engine, self.clock, self.clouds = self.people.engine, self.people.clock, self.people.clouds
+        self.top_ups = TopUps(self.engine, self.clock, secrets.token_bytes, self.sandbox)
+        self._customers = 0
+
+    def close(self) -> None:
+        self.people.close()
+
+    def customer(self, *, kyc_verified: bool = True) -> Customer:
+        """Open a wallet with a login; nothing is on it."""
+        self._customers += 1
+        email = f"payer{self._customers}@example.org"
+        wallet = Wallet(
+            wallet_id=customer_service.make_wallet_id(secrets.token_bytes),
+            name=f"Payer {self._customers}",
+            email=email,
+            phone=f"+4917000{self._customers:05d}",
+            currency="EUR",
+            daily_limit_minor=10_000_00,
+            created_at_ms=self.clock.now_ms(),
+            kyc_verified=kyc_verified,
+        )
+        opened = run_transaction(self.engine, lambda session: customer_service.open_wallet(session, wallet))
+        assert opened == wallet
+        self.people.person(email, Role.CUSTOMER, scope=wallet.wallet_id)
+        return Customer(email, wallet.wallet_id)
+
+    @asynccontextmanager
+    async def signed_in(self, email: str) -> AsyncIterator[Client]:
+        """Give a client that is signed in as somebody."""
+        async with self.people.http() as http:
+            yield await integration(http, email)
+
+    def event(
+        self, top_up_id: str, word: ProviderWord, *, amount_minor: int = 50_00, event_id: str | None = None
+    ) -> ProviderEvent:
+        """What the provider says of a charge."""
+        answer = ProviderAnswer(word, f"sb-{top_up_id}")
+        named = event_id or f"evt-{secrets.token_hex(8)}"
+        return ProviderEvent(named, top_up_id, Money(amount_minor, "EUR"), answer)
+
+    def message(self, event: ProviderEvent) -> tuple[dict[str, str], bytes]:
+        """Headers and body of a webhook that the provider signs now."""
+        return self.sandbox.write_webhook(event, time_s=self.clock.now_ms() // 1000)
+
+    async def deliver(self, http: httpx.AsyncClient, event: ProviderEvent) -> httpx.Response:
+        """Send a webhook as the provider does."""
+        headers, body = self.message(event)
+        return await http.post(WEBHOOK, headers=headers, content=body)
+
+    def available(self, customer: Customer) -> int:
+        """What the ledger says is on a wallet."""
+        return self.clouds.balance(AccountKind.PAYER_AVAILABLE, customer.wallet_id)
+
+    def wallet(self, customer: Customer) -> Wallet:
+        """A wallet as stored."""
+
+        def read(session: Session) -> Wallet:
+            return customer_store.wallets_by_id(session, [customer.wallet_id])[customer.wallet_id]
+
+        return run_read(self.engine, read)
+
+    def findings(self) -> list[object]:
+        """What is wrong in the books."""
+        return list(run_read(self.engine, verify_ledger))
