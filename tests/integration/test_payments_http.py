@@ -1,13 +1,22 @@
 """The seed's way of a payment over real HTTP on real MariaDB, and every refusal on it, each by its own code."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.fakes.identity_world import PIN
+from cloud.permissions import Role
+from cloud.wallets.service import GrantTerms
+from sync.envelope import Signed
+from sync.grant import GRANT
+from sync.ids import Serial
+from sync.payment_code import PaymentCode, make_session_code, read_payment_code
+from sync.refusals import Refusal
+from tests.fakes.identity_world import PASSWORD, PIN, WRONG
 from tests.fakes.payment_world import Payer, PaymentWorld, Shop
 from tests.servers.mariadb import MariaDb
 from tests.stack.servers import serving
@@ -43,10 +52,13 @@ class Web:
         code: str = (await self.ask(payer, "POST", "/sessions")).data["code"]
         return code
 
-    async def initiate(self, shop: Shop, code: str, amount_minor: int = 100_00, **changes: Any) -> Any:
-        key = changes.pop("key", None) or shop.next_key()
-        body = {"code": code, "amount_minor": amount_minor, "currency": "EUR"} | changes
-        return await self.ask(shop, "POST", f"/merchants/{shop.hex}/payments", body, Idempotency_Key=key)
+    async def initiate(
+        self, shop: Shop, code: str, amount_minor: int = 100_00, /, *, key: str | None = None, **changes: Any
+    ) -> Any:
+        body: dict[str, Any] = {"code": code, "amount_minor": amount_minor, "currency": "EUR"} | changes
+        return await self.ask(
+            shop, "POST", f"/merchants/{shop.hex}/payments", body, Idempotency_Key=key or shop.next_key()
+        )
 
     async def asked(self, shop: Shop, payer: Payer, amount_minor: int = 100_00) -> str:
         """Ask for money; answers the payment's id."""
@@ -98,7 +110,12 @@ async def test_a_payment_goes_from_session_to_settled_less_two_per_cent(world: P
         {"name": "Tea", "quantity": 2, "price_minor": 25_00, "total_minor": 50_00},
         {"name": "Pot", "quantity": 1, "price_minor": 50_00, "total_minor": 50_00},
     ]
-    order = {"merchant_reference": "till-7", "description": "Tea", "metadata": {"table": "4"}, "items": items}
+    order: dict[str, Any] = {
+        "merchant_reference": "till-7",
+        "description": "Tea",
+        "metadata": {"table": "4"},
+        "items": items,
+    }
     asked = await web.initiate(shop, code, 100_00, **order)
     assert asked.brief == (201, "ok")
     assert asked.data["payment_id"].startswith("TXN20270115")
@@ -123,3 +140,389 @@ async def test_a_payment_goes_from_session_to_settled_less_two_per_cent(world: P
         assert sorted(each["title"] for each in told) == sorted(kinds)
         assert all(each["data"]["payment_id"] == asked.data["payment_id"] for each in told)
     assert world.findings() == []
+
+
+def genuine_code(world: PaymentWorld, *, serial: bytes = b"nobody's") -> PaymentCode:
+    """A session code that we have signed and made no session for."""
+    terms = GrantTerms(Serial(serial), b"", world.clock.now_ms() // 1000, 300, 0, 0, "EUR")
+    grant = GRANT.read(world.clouds.cloud.sign_grant(terms))
+    assert not isinstance(grant, Refusal)
+    return make_session_code(grant)
+
+
+def forged(text: str) -> str:
+    """The same code with one bit of its signature turned."""
+    code = read_payment_code(text)
+    assert not isinstance(code, Refusal)
+    signature = bytes((code.signed_grant.signature[0] ^ 1, *code.signed_grant.signature[1:]))
+    return replace(code, signed_grant=Signed(code.signed_grant.payload, signature)).to_text()
+
+
+async def test_each_code_that_pays_nothing_says_why(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(), world.payer()
+    used = world.code(payer)
+    world.paid(shop, payer, 1_00)
+    live = world.code(payer)
+    expired_of = world.payer()
+    world.clock.pass_s(-300)
+    expired = world.code(expired_of)
+    world.clock.pass_s(300)
+    cases = {
+        used: (409, "session_used"),
+        expired: (410, "session_expired"),
+        genuine_code(world).to_text(): (404, "session_unknown"),
+        forged(live): (400, "session_signature_invalid"),
+        f"TP2:{live[4:]}": (400, "session_version_unsupported"),
+        f"TQ1:{live[4:]}": (400, "session_code_unreadable"),
+        live[:-3]: (400, "session_code_unreadable"),
+        "https://example.org": (400, "session_code_unreadable"),
+        world.clouds.phone().code().to_text(): (400, "not_a_session_code"),
+    }
+    for code, expected in cases.items():
+        told = await web.ask(shop, "POST", f"/merchants/{shop.hex}/sessions/validate", {"code": code})
+        assert told.brief == expected
+        assert (await web.initiate(shop, code)).brief == expected
+    assert (await web.initiate(shop, live)).brief == (201, "ok")
+    assert (await web.initiate(world.shop(), live)).brief == (409, "session_taken")
+
+
+async def test_each_confirmation_that_is_refused_says_why_and_charges_nothing(world: PaymentWorld, web: Web) -> None:
+    shop, payer, stranger = world.shop(), world.payer(funds_minor=60_00), world.payer()
+    payment_id = await web.asked(shop, payer, 60_01)
+    assert (await web.confirm(payer, payment_id)).brief == (403, "proof_required")
+    assert (await web.confirm(payer, payment_id, pin="000000")).brief == (403, "wrong_pin")
+    assert (await web.confirm(payer, payment_id, password=WRONG)).brief == (403, "wrong_password")
+    assert (await web.confirm(stranger, payment_id, pin=PIN)).brief == (404, "payment_unknown")
+    refused = await web.confirm(payer, payment_id, pin=PIN)
+    assert refused.brief == (400, "insufficient_balance")
+    assert "Insufficient balance" in refused.body["message"]
+    world.clock.pass_s(120)
+    assert (await web.confirm(payer, payment_id, pin=PIN)).brief == (410, "payment_expired")
+    seen = await web.ask(payer, "GET", f"/payments/{payment_id}")
+    assert (seen.data["status"], seen.data["failure_reason"]) == ("timeout", "not_confirmed_in_time")
+
+    limited = world.payer(daily_limit_minor=10_00)
+    over = await web.asked(shop, limited, 10_01)
+    assert (await web.confirm(limited, over)).brief == (400, "daily_limit_exceeded")
+    assert (await web.confirm(limited, over, password=PASSWORD)).brief == (400, "daily_limit_exceeded")
+    assert (await web.ask(limited, "POST", f"/payments/{over}/reject")).data["failure_reason"] == "rejected_by_customer"
+    assert (await web.confirm(limited, over)).brief == (409, "payment_not_pending")
+    assert (world.available(payer), world.available(limited), world.payable(shop)) == (60_00, 500_00, 0)
+
+
+async def test_a_payment_nobody_has_ended_yet_is_shown_as_over(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(), world.payer()
+    payment_id = await web.asked(shop, payer, 1_00)
+    world.clock.pass_s(120)
+    assert (await web.ask(shop, "GET", f"/payments/{payment_id}")).data["status"] == "timeout"
+    assert (await web.ask(payer, "GET", "/me/payments/pending")).data == []
+    for status, found in (("pending", []), ("timeout", [payment_id])):
+        listed = await web.ask(shop, "GET", f"/merchants/{shop.hex}/payments?status={status}")
+        assert [each["payment_id"] for each in listed.data["items"]] == found
+
+
+async def test_the_pin_of_a_payment_is_guessed_five_times_and_no_more(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(), world.payer()
+    payment_id = await web.asked(shop, payer, 1_00)
+    for _ in range(5):
+        assert (await web.confirm(payer, payment_id, pin="000000")).brief == (403, "wrong_pin")
+    evaluated = world.people.hasher.evaluated
+    assert (await web.confirm(payer, payment_id, pin=PIN)).status == 429
+    assert world.people.hasher.evaluated == evaluated
+    assert world.available(payer) == 500_00
+
+
+async def test_fifty_confirmations_at_once_are_one_debit(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(), world.payer()
+    payment_id = await web.asked(shop, payer, 40_00)
+    answers = await asyncio.gather(*(web.confirm(payer, payment_id) for _ in range(50)))
+    assert {answer.brief for answer in answers} == {(200, "ok")}
+    assert (world.available(payer), world.payable(shop)) == (460_00, 39_20)
+
+
+async def test_only_the_bound_phone_shows_a_code_and_confirms(world: PaymentWorld, web: Web) -> None:
+    shop, payer, other = world.shop(), world.payer(), world.payer()
+    payment_id = await web.asked(shop, payer, 1_00)
+    for device_id, expected in (("", (400, "device_id_missing")), (other.device_id, (403, "device_not_bound"))):
+        wrong = replace(payer, device_id=device_id)
+        assert (await web.ask(wrong, "POST", "/sessions")).brief == expected
+        assert (await web.confirm(wrong, payment_id)).brief == expected
+    assert (await web.confirm(payer, payment_id)).brief == (200, "ok")
+
+
+async def test_a_sale_is_given_back_in_parts_or_whole(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(), world.payer()
+    first, second = (world.paid(shop, payer, 100_00).payment_id for _ in range(2))
+    path = f"/merchants/{shop.hex}/payments"
+    part = {"amount_minor": 30_00, "reason": "one was broken"}
+    made = await web.ask(shop, "POST", f"{path}/{first}/refund", part, Idempotency_Key="r-1")
+    assert made.brief == (201, "ok")
+    assert made.data["refund_id"].startswith("RF20270115")
+    again = await web.ask(shop, "POST", f"{path}/{first}/refund", part, Idempotency_Key="r-1")
+    assert again.data == made.data
+    other = await web.ask(shop, "POST", f"{path}/{first}/refund", {"amount_minor": 1}, Idempotency_Key="r-1")
+    assert other.brief == (409, "idempotency_key_reused")
+    over = await web.ask(shop, "POST", f"{path}/{first}/refund", {"amount_minor": 70_01}, Idempotency_Key="r-2")
+    assert over.brief == (409, "refund_too_large")
+    whole = await web.ask(shop, "POST", f"{path}/{first}/reverse", Idempotency_Key="r-3")
+    assert whole.brief == (409, "refunded_already")
+    seen = await web.ask(payer, "GET", f"/payments/{first}")
+    assert (seen.data["refunded_minor"], seen.data["refunds"][0]["reason"]) == (30_00, "one was broken")
+
+    for _ in range(2):
+        taken_back = await web.ask(shop, "POST", f"{path}/{second}/reverse", Idempotency_Key="v-1")
+        assert (taken_back.brief, taken_back.data["status"]) == ((200, "ok"), "reversed")
+    late = await web.ask(shop, "POST", f"{path}/{second}/reverse", Idempotency_Key="v-2")
+    assert late.brief == (409, "payment_not_completed")
+    missing = await web.ask(shop, "POST", f"{path}/{second}/reverse")
+    assert missing.brief == (400, "idempotency_key_missing")
+    assert (world.available(payer), world.payable(shop)) == (430_00, 68_60)
+
+
+async def test_a_cashier_takes_payments_and_gives_nothing_back(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(role=Role.CASHIER), world.payer()
+    paid = world.paid(shop, payer, 10_00)
+    path = f"/merchants/{shop.hex}/payments/{paid.payment_id}"
+    for action in ("refund", "reverse"):
+        told = await web.ask(shop, "POST", f"{path}/{action}", {"amount_minor": 1}, Idempotency_Key="k")
+        assert told.brief == (403, "not_allowed")
+    asked = await web.asked(shop, payer, 1_00)
+    cancelled = await web.ask(shop, "POST", f"/merchants/{shop.hex}/payments/{asked}/cancel")
+    assert cancelled.data["failure_reason"] == "cancelled_by_merchant"
+
+
+async def test_a_history_is_read_in_pages_and_filtered(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(), world.payer()
+    since_ms = world.clock.now_ms()
+    made = []
+    for number in range(5):
+        made.append(world.paid(shop, payer, 1_00 + number).payment_id)
+        world.clock.pass_s(1 if number % 2 else 0)
+    waiting = world.asked(shop, payer, 9_00).payment_id
+    for who, path in ((payer, "/me/payments"), (shop, f"/merchants/{shop.hex}/payments")):
+        pages: list[list[str]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = (await web.ask(who, "GET", f"{path}?limit=2{cursor}")).data
+            pages.append([each["payment_id"] for each in page["items"]])
+            cursor = page["next_cursor"] and f"&cursor={page['next_cursor']}"
+        assert sorted(map(len, pages)) == [2, 2, 2]
+        assert {payment_id for page in pages for payment_id in page} == {waiting, *made}
+        completed = (await web.ask(who, "GET", f"{path}?status=completed")).data
+        assert ({each["payment_id"] for each in completed["items"]}, completed["next_cursor"]) == (set(made), None)
+        window = f"?since_ms={since_ms}&until_ms={since_ms + 1000}"
+        assert len((await web.ask(who, "GET", path + window)).data["items"]) == 2
+    by_reference = await web.ask(shop, "GET", f"/merchants/{shop.hex}/payments?merchant_reference=nothing")
+    assert by_reference.data["items"] == []
+
+
+async def test_what_one_was_told_is_read_in_pages_and_marked(world: PaymentWorld, web: Web) -> None:
+    shop, payer, stranger = world.shop(), world.payer(), world.payer()
+    for _ in range(2):
+        world.paid(shop, payer, 1_00)
+        world.clock.pass_s(1)
+    first = (await web.ask(payer, "GET", "/me/notifications?limit=3")).data
+    second = (await web.ask(payer, "GET", f"/me/notifications?limit=3&cursor={first['next_cursor']}")).data
+    told = first["items"] + second["items"]
+    assert (len(first["items"]), len(told), second["next_cursor"]) == (3, 4, None)
+    assert {each["kind"] for each in told} == {"payment_requested", "payment_completed"}
+    path = f"/me/notifications/{told[0]['notification_id']}/read"
+    for who in (stranger, shop):
+        assert (await web.ask(who, "POST", path)).brief == (404, "notification_unknown")
+    read_at_ms = world.clock.now_ms()
+    for _ in range(2):
+        assert (await web.ask(payer, "POST", path)).brief == (200, "ok")
+        world.clock.pass_s(1)
+    unread = (await web.ask(payer, "GET", "/me/notifications?unread=true")).data["items"]
+    assert told[0]["notification_id"] not in {each["notification_id"] for each in unread}
+    assert len(unread) == 3
+    newest = (await web.ask(payer, "GET", "/me/notifications")).data["items"][0]
+    assert (newest["notification_id"], newest["read_at_ms"]) == (told[0]["notification_id"], read_at_ms)
+
+
+async def test_what_is_another_ones_is_not_there(world: PaymentWorld, web: Web) -> None:
+    shop, payer, other, stranger = world.shop(), world.payer(), world.shop(), world.payer()
+    paid, session_id = world.paid(shop, payer, 1_00).payment_id, world.session(payer).session_id
+    asks: list[tuple[Payer | Shop, str, str]] = [
+        (stranger, "GET", f"/payments/{paid}"),
+        (other, "GET", f"/payments/{paid}"),
+        (stranger, "POST", f"/payments/{paid}/confirm"),
+        (stranger, "POST", f"/payments/{paid}/reject"),
+        (stranger, "GET", f"/sessions/{session_id}"),
+        (stranger, "GET", "/sessions/PS0"),
+        (payer, "GET", "/payments/TXN0"),
+        (other, "POST", f"/merchants/{other.hex}/payments/{paid}/reverse"),
+        (other, "POST", f"/merchants/{other.hex}/payments/{paid}/refund"),
+        (other, "POST", f"/merchants/{other.hex}/payments/{paid}/cancel"),
+        (other, "GET", f"/merchants/{shop.hex}/payments"),
+        (other, "POST", f"/merchants/{shop.hex}/payments"),
+        (other, "POST", f"/merchants/{shop.hex}/payments/{paid}/reverse"),
+    ]
+    for who, method, path in asks:
+        body = {"amount_minor": 1} if path.endswith("refund") else None
+        told = await web.ask(who, method, path, body, Idempotency_Key="k")
+        assert told.status == 404, (path, told.body)
+    assert (await web.ask(other, "GET", f"/merchants/{other.hex}/payments")).data["items"] == []
+
+
+ITEM: dict[str, Any] = {"name": "Tea", "quantity": 1, "price_minor": 100_00, "total_minor": 100_00}
+
+
+def each_of(field: str, *values: Any) -> list[dict[str, Any]]:
+    return [{field: value} for value in values]
+
+
+BAD_PAYMENTS: list[dict[str, Any]] = [
+    *each_of("amount_minor", 0, -1, 1.0, 0.5, "100", True, None, [], 10**10, 2**63, 10**400),
+    *each_of("currency", "eur", "EU", "EURO", "EU1", "€€€", "EUR\n", "", None, 978),
+    *each_of("code", "", None, 1, "A" * 10_000),
+    *each_of("merchant_reference", "", "x" * 65, 1, []),
+    *each_of("description", "", "x" * 201, 1),
+    *each_of("metadata", "x", [], {"a": 1}, {"a": None}, {"": "a"}, {"a": "x" * 201}, {"a": {"b": "c"}}),
+    {"metadata": {f"k{number}": "" for number in range(21)}},
+    *each_of("terminal_id", "", "00", "G" * 16, 1),
+    *each_of("items", "x", {}, [1], [None], [ITEM] * 101),
+    *(
+        {"items": [ITEM | bad]}
+        for bad in (
+            {"quantity": 0},
+            {"quantity": -1},
+            {"quantity": 1.5},
+            {"quantity": 10**9},
+            {"price_minor": -1},
+            {"price_minor": 0.5},
+            {"total_minor": "1"},
+            {"name": ""},
+            {"name": "x" * 101},
+            {"colour": "green"},
+        )
+    ),
+    {"wallet_id": "W000000000001"},
+    {"commission_ppm": 0},
+]
+
+
+async def test_no_bad_payment_is_started(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(), world.payer()
+    code = await web.code(payer)
+    for bad in BAD_PAYMENTS:
+        told = await web.initiate(shop, code, **bad)
+        assert told.brief == (422, "invalid_request"), (bad, told.body)
+        assert told.body["errors"]
+    for missing in ("code", "amount_minor", "currency"):
+        body = {"code": code, "amount_minor": 1, "currency": "EUR"}
+        del body[missing]
+        told = await web.ask(shop, "POST", f"/merchants/{shop.hex}/payments", body, Idempotency_Key="k")
+        assert set(told.body["errors"]) == {f"body.{missing}"}
+    cases: list[tuple[str, Any, str]] = [
+        ("currency", "USD", "currency_mismatch"),
+        ("currency", "XXX", "currency_mismatch"),
+        ("items", [ITEM | {"total_minor": 99_99}], "items_do_not_add_up"),
+        ("items", [ITEM, ITEM], "items_do_not_add_up"),
+        ("description", "Tea \u202e", "text_unreadable"),
+        ("metadata", {f"k{n}": "€" * 200 for n in range(20)}, "metadata_too_large"),
+    ]
+    for field, value, expected in cases:
+        assert (await web.initiate(shop, code, **{field: value})).brief == (422, expected)
+    told = await web.initiate(shop, code, terminal_id="00" * 8)
+    assert told.brief == (404, "terminal_unknown")
+    for key in ("", "x" * 65, "a b", "a\tb"):
+        path, body = f"/merchants/{shop.hex}/payments", {"code": code, "amount_minor": 1, "currency": "EUR"}
+        assert (await web.ask(shop, "POST", path, body, Idempotency_Key=key)).brief == (422, "invalid_request")
+    assert (await web.ask(shop, "POST", path, body)).brief == (400, "idempotency_key_missing")
+    assert (await web.ask(payer, "GET", "/me/payments")).data["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "bad"),
+    [
+        ("/sessions", {"latitude": 91, "longitude": 0}),
+        ("/sessions", {"latitude": -90.1, "longitude": 0}),
+        ("/sessions", {"latitude": 0, "longitude": 180.5}),
+        ("/sessions", {"latitude": 0}),
+        ("/sessions", {"longitude": 0}),
+        ("/sessions", {"latitude": "0", "longitude": "0"}),
+        ("/sessions", {"latitude": True, "longitude": 0}),
+        ("/sessions", {"device_id": "D000000000000"}),
+        ("/sessions", [1]),
+        ("/sessions", "x"),
+        ("/payments/{payment}/confirm", {"pin": PIN, "password": PASSWORD}),
+        ("/payments/{payment}/confirm", {"pin": 730184}),
+        ("/payments/{payment}/confirm", {"pin": ""}),
+        ("/payments/{payment}/confirm", {"password": "x" * 513}),
+        ("/payments/{payment}/confirm", {"amount_minor": 1}),
+        ("/payments/{payment}/confirm", []),
+        ("/merchants/{shop}/sessions/validate", {}),
+        ("/merchants/{shop}/sessions/validate", {"code": 1}),
+        ("/merchants/{shop}/sessions/validate", {"code": "TP1:", "x": 1}),
+        ("/merchants/{shop}/payments/{payment}/refund", {}),
+        *(
+            ("/merchants/{shop}/payments/{payment}/refund", {"amount_minor": bad})
+            for bad in (0, -1, 0.5, 1.0, "1", True, None, 10**10)
+        ),
+        ("/merchants/{shop}/payments/{payment}/refund", {"amount_minor": 1, "reason": ""}),
+        ("/merchants/{shop}/payments/{payment}/refund", {"amount_minor": 1, "reason": "x" * 201}),
+        ("/merchants/{shop}/payments/{payment}/refund", {"amount_minor": 1, "currency": "EUR"}),
+    ],
+    ids=str,
+)
+async def test_every_other_body_is_exactly_what_it_must_be(
+    people: tuple[Payer, Shop, str], web: Web, path: str, bad: object
+) -> None:
+    payer, shop, payment_id = people
+    who = shop if path.startswith("/merchants") else payer
+    told = await web.ask(who, "POST", path.format(payment=payment_id, shop=shop.hex), bad, Idempotency_Key="k")
+    assert told.brief == (422, "invalid_request"), told.body
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0",
+        "limit=101",
+        "limit=x",
+        "cursor=x",
+        "cursor=1-",
+        "cursor=-1-A",
+        "cursor=1-a",
+        "status=done",
+        "since_ms=-1",
+        "until_ms=1e3",
+        f"since_ms={1 << 47}",
+    ],
+)
+async def test_a_list_is_asked_for_as_it_can_be_answered(people: tuple[Payer, Shop, str], web: Web, query: str) -> None:
+    payer, shop, _ = people
+    for who, path in ((payer, "/me/payments"), (shop, f"/merchants/{shop.hex}/payments")):
+        assert (await web.ask(who, "GET", f"{path}?{query}")).brief == (422, "invalid_request")
+    if query.startswith(("limit", "cursor")):
+        assert (await web.ask(payer, "GET", f"/me/notifications?{query}")).brief == (422, "invalid_request")
+
+
+async def test_a_body_that_is_no_json_or_no_text_is_refused(people: tuple[Payer, Shop, str], web: Web) -> None:
+    payer, shop, _ = people
+    for raw in (
+        b"{",
+        b"\xff\xfe",
+        b'{"latitude": NaN, "longitude": 0}',
+        b'{"latitude": 1e999, "longitude": 0}',
+        b'{"code": "\\ud800"}',
+    ):
+        for who, path in ((payer, "/sessions"), (shop, f"/merchants/{shop.hex}/sessions/validate")):
+            headers = who.headers | {"Content-Type": "application/json"}
+            answer = await web.http.post(f"/api/v1{path}", content=raw, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), raw
+    names = json.dumps({"code": "TP1:", "amount_minor": 1, "currency": "EUR", "description": "\ud800"})
+    answer = await web.http.post(
+        f"/api/v1/merchants/{shop.hex}/payments",
+        content=names,
+        headers=shop.headers | {"Content-Type": "application/json", "Idempotency-Key": "k"},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
+@pytest.fixture(scope="module")
+def people(world: PaymentWorld) -> tuple[Payer, Shop, str]:
+    """A customer, a shop and a payment between them that waits."""
+    payer, shop = world.payer(), world.shop()
+    return payer, shop, world.asked(shop, payer, 1_00).payment_id
