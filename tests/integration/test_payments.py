@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -14,10 +15,11 @@ from cloud.ledger.service import post_entries
 from cloud.merchants import service as merchant_service
 from cloud.merchants.tables import MerchantStatus
 from cloud.payments import service as payment_service
+from cloud.payments import store as payment_store
 from cloud.payments.initiation import InitiationAnswer
 from cloud.payments.refusals import PaymentRefusal
 from cloud.payments.rules import Item, Proof
-from cloud.payments.states import FailureReason, PaymentStatus
+from cloud.payments.states import FailureReason, PaymentEvent, PaymentStatus
 from cloud.payments.store import OnlinePayment, Refund
 from cloud.sessions.rules import SessionRefusal
 from cloud.upkeep import Upkeep
@@ -323,6 +325,20 @@ def test_a_payment_confirmed_while_it_times_out_is_one_of_the_two(world: Payment
             assert (status, world.available(payer)) == (PaymentStatus.COMPLETED, 499_00)
         else:
             assert (confirmed, status, world.available(payer)) == (R.EXPIRED, PaymentStatus.TIMEOUT, 500_00)
+
+
+def test_what_was_read_before_it_ended_changes_nothing_any_more(world: PaymentWorld, shop: Shop, payer: Payer) -> None:
+    read = world.asked(shop, payer, 1_00)
+    world.clock.wall_ms = read.confirm_by_ms
+    world.time_out_overdue()
+    now_ms = world.clock.now_ms()
+    for event in (PaymentEvent.CONFIRMED, PaymentEvent.FAILED, PaymentEvent.TIMED_OUT):
+        work = partial(payment_service.change, payment=read, event=event, now_ms=now_ms)
+        assert world.run(work) is None
+    assert world.stored(read.payment_id).status is PaymentStatus.TIMEOUT
+    assert world.told(shop.hex) == [*ASKED, "payment_timed_out"]
+    done = world.paid(world.shop(), world.payer(), 1_00)
+    assert not world.run(partial(payment_store.add_refunded, payment=replace(done, refunded_minor=1), amount_minor=1))
 
 
 def test_refunds_at_once_never_exceed_what_is_left(world: PaymentWorld, shop: Shop, payer: Payer) -> None:
