@@ -268,6 +268,8 @@ async def test_a_sale_is_given_back_in_parts_or_whole(world: PaymentWorld, web: 
     assert whole.brief == (409, "refunded_already")
     seen = await web.ask(payer, "GET", f"/payments/{first}")
     assert (seen.data["refunded_minor"], seen.data["refunds"][0]["reason"]) == (30_00, "one was broken")
+    # What we earn and what the shop noted is between the shop and us.
+    assert not {"commission_minor", "net_minor", "metadata"} & set(seen.data)
 
     for _ in range(2):
         taken_back = await web.ask(shop, "POST", f"{path}/{second}/reverse", Idempotency_Key="v-1")
