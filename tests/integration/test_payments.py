@@ -109,7 +109,7 @@ def test_of_many_requests_for_a_session_at_once_one_makes_it(world: PaymentWorld
 
 def test_one_session_offered_to_two_merchants_at_once_carries_one_payment(world: PaymentWorld) -> None:
     shops = [world.shop(), world.shop()]
-    for _ in range(count(4, 40)):
+    for _ in range(count(2, 40)):
         payer = world.payer()
         code = world.code(payer)
         answers = at_once([partial(world.initiate, shop, code, 1_00) for shop in shops])
@@ -310,7 +310,7 @@ def test_a_confirmation_that_comes_too_late_ends_the_payment_without_the_job(
 
 
 def test_a_payment_confirmed_while_it_times_out_is_one_of_the_two(world: PaymentWorld, shop: Shop) -> None:
-    for _ in range(count(4, 40)):
+    for _ in range(count(2, 40)):
         payer = world.payer()
         payment = world.asked(shop, payer, 1_00)
         world.clock.wall_ms = payment.confirm_by_ms - 1
@@ -384,7 +384,7 @@ def test_a_payment_is_reversed_whole_and_once_and_its_day_gets_the_money_back(
 
 
 def test_refund_and_reversal_at_once_are_one_of_the_two(world: PaymentWorld, shop: Shop) -> None:
-    for _ in range(count(4, 40)):
+    for _ in range(count(2, 40)):
         payer = world.payer()
         payment = world.paid(shop, payer, 10_00)
         works: list[Callable[[], object]] = [
