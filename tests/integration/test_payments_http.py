@@ -1,9 +1,8 @@
 """The seed's way of a payment over real HTTP on real MariaDB, and every refusal on it, each by its own code."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -17,11 +16,10 @@ from sync.ids import Serial
 from sync.payment_code import PaymentCode, make_session_code, read_payment_code
 from sync.refusals import Refusal
 from tests.fakes.identity_world import PASSWORD, PIN, WRONG
+from tests.fakes.payment_web import Web
 from tests.fakes.payment_world import Payer, PaymentWorld, Shop
 from tests.servers.mariadb import MariaDb
 from tests.stack.servers import serving
-
-ENVELOPE = {"success", "data", "message", "errors", "code", "request_id"}
 
 
 @pytest.fixture(scope="module")
@@ -31,58 +29,6 @@ def world(mariadb: MariaDb, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     yield made
     made.close()
     mariadb.drop_database("payments_http")
-
-
-@dataclass
-class Web:
-    """Who speaks to the cloud over a socket."""
-
-    http: httpx.AsyncClient
-
-    async def ask(self, who: Payer | Shop, method: str, path: str, json: object = None, **headers: str) -> Any:
-        """Ask, and answer status and body after checking the one shape."""
-        spelled = {name.replace("_", "-"): value for name, value in headers.items()}
-        answer = await self.http.request(method, f"/api/v1{path}", json=json, headers=who.headers | spelled)
-        body = answer.json()
-        assert set(body) == ENVELOPE
-        assert body["success"] is (answer.status_code < 400)
-        return Told(answer.status_code, body["code"], body["data"], body)
-
-    async def code(self, payer: Payer) -> str:
-        code: str = (await self.ask(payer, "POST", "/sessions")).data["code"]
-        return code
-
-    async def initiate(
-        self, shop: Shop, code: str, amount_minor: int = 100_00, /, *, key: str | None = None, **changes: Any
-    ) -> Any:
-        body: dict[str, Any] = {"code": code, "amount_minor": amount_minor, "currency": "EUR"} | changes
-        return await self.ask(
-            shop, "POST", f"/merchants/{shop.hex}/payments", body, Idempotency_Key=key or shop.next_key()
-        )
-
-    async def asked(self, shop: Shop, payer: Payer, amount_minor: int = 100_00) -> str:
-        """Ask for money; answers the payment's id."""
-        told = await self.initiate(shop, await self.code(payer), amount_minor)
-        assert told.status == 201, told.body
-        payment_id: str = told.data["payment_id"]
-        return payment_id
-
-    async def confirm(self, payer: Payer, payment_id: str, **body: str) -> Any:
-        return await self.ask(payer, "POST", f"/payments/{payment_id}/confirm", body)
-
-
-@dataclass(frozen=True)
-class Told:
-    """What the cloud answered."""
-
-    status: int
-    code: str
-    data: Any
-    body: dict[str, Any]
-
-    @property
-    def brief(self) -> tuple[int, str]:
-        return self.status, self.code
 
 
 @pytest.fixture
@@ -365,168 +311,3 @@ async def test_what_is_another_ones_is_not_there(world: PaymentWorld, web: Web) 
         told = await web.ask(who, method, path, body, Idempotency_Key="k")
         assert told.status == 404, (path, told.body)
     assert (await web.ask(other, "GET", f"/merchants/{other.hex}/payments")).data["items"] == []
-
-
-ITEM: dict[str, Any] = {"name": "Tea", "quantity": 1, "price_minor": 100_00, "total_minor": 100_00}
-
-
-def each_of(field: str, *values: Any) -> list[dict[str, Any]]:
-    return [{field: value} for value in values]
-
-
-BAD_PAYMENTS: list[dict[str, Any]] = [
-    *each_of("amount_minor", 0, -1, 1.0, 0.5, "100", True, None, [], 10**10, 2**63, 10**400),
-    *each_of("currency", "eur", "EU", "EURO", "EU1", "€€€", "EUR\n", "", None, 978),
-    *each_of("code", "", None, 1, "A" * 10_000),
-    *each_of("merchant_reference", "", "x" * 65, 1, []),
-    *each_of("description", "", "x" * 201, 1),
-    *each_of("metadata", "x", [], {"a": 1}, {"a": None}, {"": "a"}, {"a": "x" * 201}, {"a": {"b": "c"}}),
-    {"metadata": {f"k{number}": "" for number in range(21)}},
-    *each_of("terminal_id", "", "00", "G" * 16, 1),
-    *each_of("items", "x", {}, [1], [None], [ITEM] * 101),
-    *(
-        {"items": [ITEM | bad]}
-        for bad in (
-            {"quantity": 0},
-            {"quantity": -1},
-            {"quantity": 1.5},
-            {"quantity": 10**9},
-            {"price_minor": -1},
-            {"price_minor": 0.5},
-            {"total_minor": "1"},
-            {"name": ""},
-            {"name": "x" * 101},
-            {"colour": "green"},
-        )
-    ),
-    {"wallet_id": "W000000000001"},
-    {"commission_ppm": 0},
-]
-
-
-async def test_no_bad_payment_is_started(world: PaymentWorld, web: Web) -> None:
-    shop, payer = world.shop(), world.payer()
-    code = await web.code(payer)
-    for bad in BAD_PAYMENTS:
-        told = await web.initiate(shop, code, **bad)
-        assert told.brief == (422, "invalid_request"), (bad, told.body)
-        assert told.body["errors"]
-    for missing in ("code", "amount_minor", "currency"):
-        body = {"code": code, "amount_minor": 1, "currency": "EUR"}
-        del body[missing]
-        told = await web.ask(shop, "POST", f"/merchants/{shop.hex}/payments", body, Idempotency_Key="k")
-        assert set(told.body["errors"]) == {f"body.{missing}"}
-    cases: list[tuple[str, Any, str]] = [
-        ("currency", "USD", "currency_mismatch"),
-        ("currency", "XXX", "currency_mismatch"),
-        ("items", [ITEM | {"total_minor": 99_99}], "items_do_not_add_up"),
-        ("items", [ITEM, ITEM], "items_do_not_add_up"),
-        ("description", "Tea \u202e", "text_unreadable"),
-        ("metadata", {f"k{n}": "€" * 200 for n in range(20)}, "metadata_too_large"),
-    ]
-    for field, value, expected in cases:
-        assert (await web.initiate(shop, code, **{field: value})).brief == (422, expected)
-    told = await web.initiate(shop, code, terminal_id="00" * 8)
-    assert told.brief == (404, "terminal_unknown")
-    for key in ("", "x" * 65, "a b", "a\tb"):
-        path, body = f"/merchants/{shop.hex}/payments", {"code": code, "amount_minor": 1, "currency": "EUR"}
-        assert (await web.ask(shop, "POST", path, body, Idempotency_Key=key)).brief == (422, "invalid_request")
-    assert (await web.ask(shop, "POST", path, body)).brief == (400, "idempotency_key_missing")
-    assert (await web.ask(payer, "GET", "/me/payments")).data["items"] == []
-
-
-BAD_BODIES: list[tuple[str, Any]] = [
-    ("/sessions", {"latitude": 91, "longitude": 0}),
-    ("/sessions", {"latitude": -90.1, "longitude": 0}),
-    ("/sessions", {"latitude": 0, "longitude": 180.5}),
-    ("/sessions", {"latitude": 0}),
-    ("/sessions", {"longitude": 0}),
-    ("/sessions", {"latitude": "0", "longitude": "0"}),
-    ("/sessions", {"latitude": True, "longitude": 0}),
-    ("/sessions", {"device_id": "D000000000000"}),
-    ("/sessions", [1]),
-    ("/sessions", "x"),
-    ("/payments/{payment}/confirm", {"pin": PIN, "password": PASSWORD}),
-    ("/payments/{payment}/confirm", {"pin": 730184}),
-    ("/payments/{payment}/confirm", {"pin": ""}),
-    ("/payments/{payment}/confirm", {"password": "x" * 513}),
-    ("/payments/{payment}/confirm", {"amount_minor": 1}),
-    ("/payments/{payment}/confirm", []),
-    ("/merchants/{shop}/sessions/validate", {}),
-    ("/merchants/{shop}/sessions/validate", {"code": 1}),
-    ("/merchants/{shop}/sessions/validate", {"code": "TP1:", "x": 1}),
-    ("/merchants/{shop}/payments/{payment}/refund", {}),
-    *(
-        ("/merchants/{shop}/payments/{payment}/refund", {"amount_minor": bad})
-        for bad in (0, -1, 0.5, 1.0, "1", True, None, 10**10)
-    ),
-    ("/merchants/{shop}/payments/{payment}/refund", {"amount_minor": 1, "reason": ""}),
-    ("/merchants/{shop}/payments/{payment}/refund", {"amount_minor": 1, "reason": "x" * 201}),
-    ("/merchants/{shop}/payments/{payment}/refund", {"amount_minor": 1, "currency": "EUR"}),
-]
-
-
-async def test_every_other_body_is_exactly_what_it_must_be(people: tuple[Payer, Shop, str], web: Web) -> None:
-    payer, shop, payment_id = people
-    for path, bad in BAD_BODIES:
-        who = shop if path.startswith("/merchants") else payer
-        told = await web.ask(who, "POST", path.format(payment=payment_id, shop=shop.hex), bad, Idempotency_Key="k")
-        assert told.brief == (422, "invalid_request"), (path, bad, told.body)
-
-
-BAD_QUERIES = (
-    "limit=0",
-    "limit=101",
-    "limit=x",
-    "cursor=x",
-    "cursor=1-",
-    "cursor=-1-A",
-    "cursor=1-a",
-    "status=done",
-    "since_ms=-1",
-    "until_ms=1e3",
-    f"since_ms={1 << 47}",
-)
-
-
-async def test_a_list_is_asked_for_as_it_can_be_answered(people: tuple[Payer, Shop, str], web: Web) -> None:
-    payer, shop, _ = people
-    lists: list[tuple[Payer | Shop, str]] = [
-        (payer, "/me/payments"),
-        (shop, f"/merchants/{shop.hex}/payments"),
-        (payer, "/me/notifications"),
-    ]
-    for query in BAD_QUERIES:
-        for who, path in lists:
-            if path == "/me/notifications" and not query.startswith(("limit", "cursor")):
-                continue
-            assert (await web.ask(who, "GET", f"{path}?{query}")).brief == (422, "invalid_request"), (path, query)
-
-
-async def test_a_body_that_is_no_json_or_no_text_is_refused(people: tuple[Payer, Shop, str], web: Web) -> None:
-    payer, shop, _ = people
-    for raw in (
-        b"{",
-        b"\xff\xfe",
-        b'{"latitude": NaN, "longitude": 0}',
-        b'{"latitude": 1e999, "longitude": 0}',
-        b'{"code": "\\ud800"}',
-    ):
-        for who, path in ((payer, "/sessions"), (shop, f"/merchants/{shop.hex}/sessions/validate")):
-            headers = who.headers | {"Content-Type": "application/json"}
-            answer = await web.http.post(f"/api/v1{path}", content=raw, headers=headers)
-            assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), raw
-    names = json.dumps({"code": "TP1:", "amount_minor": 1, "currency": "EUR", "description": "\ud800"})
-    answer = await web.http.post(
-        f"/api/v1/merchants/{shop.hex}/payments",
-        content=names,
-        headers=shop.headers | {"Content-Type": "application/json", "Idempotency-Key": "k"},
-    )
-    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
-
-
-@pytest.fixture(scope="module")
-def people(world: PaymentWorld) -> tuple[Payer, Shop, str]:
-    """A customer, a shop and a payment between them that waits."""
-    payer, shop = world.payer(), world.shop()
-    return payer, shop, world.asked(shop, payer, 1_00).payment_id
