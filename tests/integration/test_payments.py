@@ -86,6 +86,19 @@ def test_the_session_is_spent_with_its_payment(world: PaymentWorld, shop: Shop, 
     assert isinstance(world.initiate(shop, world.code(payer), 1_00), OnlinePayment)
 
 
+async def test_a_payment_begun_in_the_last_second_of_a_session_has_its_own_time(
+    world: PaymentWorld, shop: Shop, payer: Payer
+) -> None:
+    code = world.code(payer)
+    world.clock.pass_s(TTL_S - 1)
+    payment_id = _id_of(world.initiate(shop, code, 1_00))
+    world.clock.pass_s(1)
+    await Upkeep(world.clouds.cloud, _nowhere).expire()
+    assert world.initiate(world.shop(), code, 1_00) is SessionRefusal.EXPIRED
+    assert isinstance(world.confirm(payer, payment_id), OnlinePayment)
+    assert world.initiate(world.shop(), code, 1_00) is SessionRefusal.USED
+
+
 def test_a_live_session_is_answered_again_and_an_old_one_is_not(world: PaymentWorld, payer: Payer) -> None:
     first = world.session(payer)
     world.clock.pass_s(TTL_S - 1)
