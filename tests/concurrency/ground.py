@@ -78,7 +78,7 @@ class Ground:
         """The next number; nothing else in this world is called by it."""
         return next(self._numbers)
 
-    def customer(self, *, funds_minor: int) -> Customer:
+    def customer(self, *, funds_minor: int, daily_limit_minor: int = 10_000_00) -> Customer:
         """Open a verified wallet with money on it and bind a phone."""
         number, now_ms = self.number(), self.now_ms
         wallet = Wallet(
@@ -87,7 +87,7 @@ class Ground:
             email=f"customer.{number}@example.org",
             phone=f"+4917{number:09}",
             currency="EUR",
-            daily_limit_minor=10_000_00,
+            daily_limit_minor=daily_limit_minor,
             created_at_ms=now_ms,
             kyc_verified=True,
         )

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from cloud.db import run_read
 from cloud.ingest.tables import EXCEPTIONS, PAYMENTS, SPENT_CODES, TERMINAL_PAYMENTS
 from cloud.ledger.entries import AccountRef
-from cloud.wallets.tables import DENIED_SERIALS, DEVICES, GRANTS, PIN_USAGE
+from cloud.wallets.spending import wallet_day
+from cloud.wallets.tables import DAILY_SPENDS, DENIED_SERIALS, DEVICES, GRANTS, PIN_USAGE
 from sync.record import SignedRecord
 from tests.concurrency.ground import Customer, Ground, payer_accounts
 from tests.concurrency.lane import Work
@@ -70,6 +71,7 @@ class Scene:
         hashes = {sale.hash: name for name, sale in self.sales.items()}
         devices = {each.device_id: name for name, each in self.customers.items()}
         wallets = {each.wallet_id: name for name, each in self.customers.items()}
+        days = {wallet_day(wallet_id, self.began_ms): name for wallet_id, name in wallets.items()}
         payments = _rows(session, PAYMENTS, "record_hash", hashes)
         grants = _rows(session, GRANTS, "device_id", devices)
         serials = {row.serial: self.names.get(row.serial, "a grant") for row in grants}
@@ -86,6 +88,11 @@ class Scene:
             "without_pin": sorted(
                 (wallets[r.wallet_id], r.payments_count, r.payments_sum_minor)
                 for r in _rows(session, PIN_USAGE, "wallet_id", wallets)
+            ),
+            "spent_today": sorted(
+                (days[r.wallet_day], r.spent_minor)
+                for r in _rows(session, DAILY_SPENDS, "wallet_day", days)
+                if r.spent_minor
             ),
             "devices": sorted(
                 (devices[r.device_id], r.status, r.offline_rights_wallet_id is not None, self._since(r.release_due_ms))

@@ -12,8 +12,13 @@ from sqlalchemy.orm import Session
 
 from cloud.db import run_read, run_transaction
 from cloud.identity.service import OpenedSession
+from cloud.ledger import entries
 from cloud.ledger.audit import Finding, verify_ledger
-from cloud.ledger.entries import PLATFORM, AccountKind
+from cloud.ledger.batch import PostOutcome
+from cloud.ledger.entries import PLATFORM, AccountKind, EntryKind, JournalEntry, Posting
+from cloud.ledger.service import post_entries
+from cloud.merchants import service as merchant_service
+from cloud.merchants.tables import MerchantStatus
 from cloud.notifications import store as notification_store
 from cloud.payments import confirmation, initiation, refunding, service, store
 from cloud.payments.confirmation import Confirmation
@@ -30,7 +35,7 @@ from cloud.sessions.service import SessionRequest
 from cloud.sessions.store import PaymentSession
 from cloud.wallets import customer_service, spending_store
 from cloud.wallets.customer_store import Device, Wallet
-from cloud.wallets.reserve import GrantPolicy
+from cloud.wallets.reserve import GrantPolicy, WalletStatus
 from cloud.wallets.service import GrantTerms
 from sync.grant import GRANT
 from sync.ids import MerchantId, Serial
@@ -310,3 +315,38 @@ class PaymentWorld:
     def findings(self) -> list[Finding]:
         """What is wrong in the books."""
         return run_read(self.engine, verify_ledger)
+
+    def top_up(self, payer: Payer, amount_minor: int) -> None:
+        now_ms = self.clock.now_ms()
+        outcome = self.run(
+            lambda session: customer_service.top_up(
+                session,
+                wallet_id=payer.wallet_id,
+                amount=Money(amount_minor, "EUR"),
+                idempotency_key=secrets.token_hex(8),
+                now_ms=now_ms,
+            )
+        )
+        assert outcome is PostOutcome.POSTED
+
+    def pay_out(self, shop: Shop, amount_minor: int) -> None:
+        """Take from what is payable to a shop, as a settlement will."""
+        amount = Money(amount_minor, "EUR")
+        payable = entries.merchant_payable(shop.merchant_id, "EUR")
+        clearing = entries.platform(AccountKind.PAYOUT_CLEARING, "EUR")
+        cause, postings = f"payout:{secrets.token_hex(8)}", (Posting(payable, -amount), Posting(clearing, amount))
+        entry = JournalEntry(cause, EntryKind.RESERVE_MOVED, postings)
+        now_ms = self.clock.now_ms()
+        assert self.run(lambda session: post_entries(session, [entry], now_ms=now_ms)) == [PostOutcome.POSTED]
+
+    def set_wallet(self, payer: Payer, before: WalletStatus, after: WalletStatus) -> None:
+        def work(session: Session) -> bool:
+            return customer_service.change_wallet_status(session, payer.wallet_id, from_status=before, to_status=after)
+
+        assert self.run(work)
+
+    def set_merchant(self, shop: Shop, before: MerchantStatus, after: MerchantStatus) -> None:
+        def work(session: Session) -> bool:
+            return merchant_service.change_status(session, shop.merchant_id, from_status=before, to_status=after)
+
+        assert self.run(work)

@@ -1,30 +1,24 @@
 """Online payments on real MariaDB and on embedded SQLite: whoever asks, answers or gives back at once, once it is."""
 
-import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import pytest
-from sqlalchemy.orm import Session
 
-from cloud.ledger import entries
-from cloud.ledger.batch import PostOutcome
-from cloud.ledger.entries import AccountKind, EntryKind, JournalEntry, Posting
-from cloud.ledger.service import post_entries
-from cloud.merchants import service as merchant_service
 from cloud.merchants.tables import MerchantStatus
 from cloud.payments import service as payment_service
+from cloud.payments import store as payment_store
 from cloud.payments.initiation import InitiationAnswer
 from cloud.payments.refusals import PaymentRefusal
 from cloud.payments.rules import Item, Proof
-from cloud.payments.states import FailureReason, PaymentStatus
+from cloud.payments.states import FailureReason, PaymentEvent, PaymentStatus
 from cloud.payments.store import OnlinePayment, Refund
 from cloud.sessions.rules import SessionRefusal
 from cloud.upkeep import Upkeep
-from cloud.wallets import customer_service, spending_store
+from cloud.wallets import spending_store
 from cloud.wallets.reserve import WalletStatus
 from sync.ids import TerminalId
-from sync.money import Money
 from sync.record import RecordKind
 from sync.topics import Topic
 from tests.counts import count
@@ -92,6 +86,19 @@ def test_the_session_is_spent_with_its_payment(world: PaymentWorld, shop: Shop, 
     assert isinstance(world.initiate(shop, world.code(payer), 1_00), OnlinePayment)
 
 
+async def test_a_payment_begun_in_the_last_second_of_a_session_has_its_own_time(
+    world: PaymentWorld, shop: Shop, payer: Payer
+) -> None:
+    code = world.code(payer)
+    world.clock.pass_s(TTL_S - 1)
+    payment_id = _id_of(world.initiate(shop, code, 1_00))
+    world.clock.pass_s(1)
+    await Upkeep(world.clouds.cloud, _nowhere).expire()
+    assert world.initiate(world.shop(), code, 1_00) is SessionRefusal.EXPIRED
+    assert isinstance(world.confirm(payer, payment_id), OnlinePayment)
+    assert world.initiate(world.shop(), code, 1_00) is SessionRefusal.USED
+
+
 def test_a_live_session_is_answered_again_and_an_old_one_is_not(world: PaymentWorld, payer: Payer) -> None:
     first = world.session(payer)
     world.clock.pass_s(TTL_S - 1)
@@ -107,7 +114,7 @@ def test_of_many_requests_for_a_session_at_once_one_makes_it(world: PaymentWorld
 
 def test_one_session_offered_to_two_merchants_at_once_carries_one_payment(world: PaymentWorld) -> None:
     shops = [world.shop(), world.shop()]
-    for _ in range(count(4, 40)):
+    for _ in range(count(2, 40)):
         payer = world.payer()
         code = world.code(payer)
         answers = at_once([partial(world.initiate, shop, code, 1_00) for shop in shops])
@@ -194,7 +201,7 @@ def test_a_refusal_leaves_the_payment_pending_and_everything_as_it_was(world: Pa
     assert world.confirm(payer, payment.payment_id) is R.INSUFFICIENT_BALANCE
     assert standing(world, payer, shop) == before
     assert world.stored(payment.payment_id) == payment
-    top_up(world, payer, 100_00)
+    world.top_up(payer, 100_00)
     assert isinstance(world.confirm(payer, payment.payment_id), OnlinePayment)
     # The limit was reached to the cent; one more is over it.
     assert world.confirm(payer, world.asked(shop, payer, 1).payment_id) is R.DAILY_LIMIT_EXCEEDED
@@ -226,14 +233,14 @@ def test_only_the_one_who_is_asked_can_answer(world: PaymentWorld, shop: Shop, p
 
 def test_suspended_people_neither_pay_nor_are_paid(world: PaymentWorld, shop: Shop, payer: Payer) -> None:
     payment = world.asked(shop, payer, 1_00)
-    set_wallet(world, payer, WalletStatus.ACTIVE, WalletStatus.SUSPENDED)
+    world.set_wallet(payer, WalletStatus.ACTIVE, WalletStatus.SUSPENDED)
     assert world.confirm(payer, payment.payment_id) is R.CUSTOMER_NOT_ACTIVE
     assert world.initiate(shop, world.another_code(payer), 1_00) is R.CUSTOMER_NOT_ACTIVE
-    set_wallet(world, payer, WalletStatus.SUSPENDED, WalletStatus.ACTIVE)
-    set_merchant(world, shop, MerchantStatus.ACTIVE, MerchantStatus.SUSPENDED)
+    world.set_wallet(payer, WalletStatus.SUSPENDED, WalletStatus.ACTIVE)
+    world.set_merchant(shop, MerchantStatus.ACTIVE, MerchantStatus.SUSPENDED)
     assert world.confirm(payer, payment.payment_id) is R.MERCHANT_NOT_ACTIVE
     assert world.initiate(shop, world.another_code(payer), 1_00) is R.MERCHANT_NOT_ACTIVE
-    set_merchant(world, shop, MerchantStatus.SUSPENDED, MerchantStatus.ACTIVE)
+    world.set_merchant(shop, MerchantStatus.SUSPENDED, MerchantStatus.ACTIVE)
     assert isinstance(world.confirm(payer, payment.payment_id), OnlinePayment)
 
 
@@ -308,7 +315,7 @@ def test_a_confirmation_that_comes_too_late_ends_the_payment_without_the_job(
 
 
 def test_a_payment_confirmed_while_it_times_out_is_one_of_the_two(world: PaymentWorld, shop: Shop) -> None:
-    for _ in range(count(4, 40)):
+    for _ in range(count(2, 40)):
         payer = world.payer()
         payment = world.asked(shop, payer, 1_00)
         world.clock.wall_ms = payment.confirm_by_ms - 1
@@ -323,6 +330,20 @@ def test_a_payment_confirmed_while_it_times_out_is_one_of_the_two(world: Payment
             assert (status, world.available(payer)) == (PaymentStatus.COMPLETED, 499_00)
         else:
             assert (confirmed, status, world.available(payer)) == (R.EXPIRED, PaymentStatus.TIMEOUT, 500_00)
+
+
+def test_what_was_read_before_it_ended_changes_nothing_any_more(world: PaymentWorld, shop: Shop, payer: Payer) -> None:
+    read = world.asked(shop, payer, 1_00)
+    world.clock.wall_ms = read.confirm_by_ms
+    world.time_out_overdue()
+    now_ms = world.clock.now_ms()
+    for event in (PaymentEvent.CONFIRMED, PaymentEvent.FAILED, PaymentEvent.TIMED_OUT):
+        work = partial(payment_service.change, payment=read, event=event, now_ms=now_ms)
+        assert world.run(work) is None
+    assert world.stored(read.payment_id).status is PaymentStatus.TIMEOUT
+    assert world.told(shop.hex) == [*ASKED, "payment_timed_out"]
+    done = world.paid(world.shop(), world.payer(), 1_00)
+    assert not world.run(partial(payment_store.add_refunded, payment=replace(done, refunded_minor=1), amount_minor=1))
 
 
 def test_refunds_at_once_never_exceed_what_is_left(world: PaymentWorld, shop: Shop, payer: Payer) -> None:
@@ -368,7 +389,7 @@ def test_a_payment_is_reversed_whole_and_once_and_its_day_gets_the_money_back(
 
 
 def test_refund_and_reversal_at_once_are_one_of_the_two(world: PaymentWorld, shop: Shop) -> None:
-    for _ in range(count(4, 40)):
+    for _ in range(count(2, 40)):
         payer = world.payer()
         payment = world.paid(shop, payer, 10_00)
         works: list[Callable[[], object]] = [
@@ -383,7 +404,7 @@ def test_refund_and_reversal_at_once_are_one_of_the_two(world: PaymentWorld, sho
 
 def test_nothing_is_given_back_that_was_paid_out_already(world: PaymentWorld, shop: Shop, payer: Payer) -> None:
     payment = world.paid(shop, payer, 100_00)
-    pay_out(world, shop, 1)
+    world.pay_out(shop, 1)
     before = standing(world, payer, shop)
     assert world.reverse(shop, payment.payment_id) is R.REFUND_NOT_COVERED
     assert world.refund(shop, payment.payment_id, 100_00) is R.REFUND_NOT_COVERED
@@ -447,43 +468,3 @@ def test_what_the_payer_is_not_debited_for_is_not_counted(world: PaymentWorld) -
 def spent_offline(world: PaymentWorld, phone: FakePhone) -> int:
     now_ms = world.clock.now_ms()
     return world.run(lambda session: spending_store.spent_minor(session, phone.wallet_id, now_ms=now_ms))
-
-
-def top_up(world: PaymentWorld, payer: Payer, amount_minor: int) -> None:
-    outcome = world.run(
-        lambda session: customer_service.top_up(
-            session,
-            wallet_id=payer.wallet_id,
-            amount=Money(amount_minor, "EUR"),
-            idempotency_key=secrets.token_hex(8),
-            now_ms=world.clock.now_ms(),
-        )
-    )
-    assert outcome is PostOutcome.POSTED
-
-
-def pay_out(world: PaymentWorld, shop: Shop, amount_minor: int) -> None:
-    """Take from what is payable to a shop, as a settlement will."""
-    amount = Money(amount_minor, "EUR")
-    payable, clearing = (
-        entries.merchant_payable(shop.merchant_id, "EUR"),
-        entries.platform(AccountKind.PAYOUT_CLEARING, "EUR"),
-    )
-    cause = f"payout:{secrets.token_hex(8)}"
-    entry = JournalEntry(cause, EntryKind.RESERVE_MOVED, (Posting(payable, -amount), Posting(clearing, amount)))
-    now_ms = world.clock.now_ms()
-    assert world.run(lambda session: post_entries(session, [entry], now_ms=now_ms)) == [PostOutcome.POSTED]
-
-
-def set_wallet(world: PaymentWorld, payer: Payer, before: WalletStatus, after: WalletStatus) -> None:
-    def work(session: Session) -> bool:
-        return customer_service.change_wallet_status(session, payer.wallet_id, from_status=before, to_status=after)
-
-    assert world.run(work)
-
-
-def set_merchant(world: PaymentWorld, shop: Shop, before: MerchantStatus, after: MerchantStatus) -> None:
-    def work(session: Session) -> bool:
-        return merchant_service.change_status(session, shop.merchant_id, from_status=before, to_status=after)
-
-    assert world.run(work)

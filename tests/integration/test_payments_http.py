@@ -1,18 +1,25 @@
 """The seed's way of a payment over real HTTP on real MariaDB, and every refusal on it, each by its own code."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.fakes.identity_world import PIN
+from cloud.permissions import Role
+from cloud.wallets.service import GrantTerms
+from sync.envelope import Signed
+from sync.grant import GRANT
+from sync.ids import Serial
+from sync.payment_code import PaymentCode, make_session_code, read_payment_code
+from sync.refusals import Refusal
+from tests.fakes.identity_world import PASSWORD, PIN, WRONG
+from tests.fakes.payment_web import Web
 from tests.fakes.payment_world import Payer, PaymentWorld, Shop
 from tests.servers.mariadb import MariaDb
 from tests.stack.servers import serving
-
-ENVELOPE = {"success", "data", "message", "errors", "code", "request_id"}
 
 
 @pytest.fixture(scope="module")
@@ -22,55 +29,6 @@ def world(mariadb: MariaDb, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     yield made
     made.close()
     mariadb.drop_database("payments_http")
-
-
-@dataclass
-class Web:
-    """Who speaks to the cloud over a socket."""
-
-    http: httpx.AsyncClient
-
-    async def ask(self, who: Payer | Shop, method: str, path: str, json: object = None, **headers: str) -> Any:
-        """Ask, and answer status and body after checking the one shape."""
-        spelled = {name.replace("_", "-"): value for name, value in headers.items()}
-        answer = await self.http.request(method, f"/api/v1{path}", json=json, headers=who.headers | spelled)
-        body = answer.json()
-        assert set(body) == ENVELOPE
-        assert body["success"] is (answer.status_code < 400)
-        return Told(answer.status_code, body["code"], body["data"], body)
-
-    async def code(self, payer: Payer) -> str:
-        code: str = (await self.ask(payer, "POST", "/sessions")).data["code"]
-        return code
-
-    async def initiate(self, shop: Shop, code: str, amount_minor: int = 100_00, **changes: Any) -> Any:
-        key = changes.pop("key", None) or shop.next_key()
-        body = {"code": code, "amount_minor": amount_minor, "currency": "EUR"} | changes
-        return await self.ask(shop, "POST", f"/merchants/{shop.hex}/payments", body, Idempotency_Key=key)
-
-    async def asked(self, shop: Shop, payer: Payer, amount_minor: int = 100_00) -> str:
-        """Ask for money; answers the payment's id."""
-        told = await self.initiate(shop, await self.code(payer), amount_minor)
-        assert told.status == 201, told.body
-        payment_id: str = told.data["payment_id"]
-        return payment_id
-
-    async def confirm(self, payer: Payer, payment_id: str, **body: str) -> Any:
-        return await self.ask(payer, "POST", f"/payments/{payment_id}/confirm", body)
-
-
-@dataclass(frozen=True)
-class Told:
-    """What the cloud answered."""
-
-    status: int
-    code: str
-    data: Any
-    body: dict[str, Any]
-
-    @property
-    def brief(self) -> tuple[int, str]:
-        return self.status, self.code
 
 
 @pytest.fixture
@@ -98,7 +56,12 @@ async def test_a_payment_goes_from_session_to_settled_less_two_per_cent(world: P
         {"name": "Tea", "quantity": 2, "price_minor": 25_00, "total_minor": 50_00},
         {"name": "Pot", "quantity": 1, "price_minor": 50_00, "total_minor": 50_00},
     ]
-    order = {"merchant_reference": "till-7", "description": "Tea", "metadata": {"table": "4"}, "items": items}
+    order: dict[str, Any] = {
+        "merchant_reference": "till-7",
+        "description": "Tea",
+        "metadata": {"table": "4"},
+        "items": items,
+    }
     asked = await web.initiate(shop, code, 100_00, **order)
     assert asked.brief == (201, "ok")
     assert asked.data["payment_id"].startswith("TXN20270115")
@@ -123,3 +86,228 @@ async def test_a_payment_goes_from_session_to_settled_less_two_per_cent(world: P
         assert sorted(each["title"] for each in told) == sorted(kinds)
         assert all(each["data"]["payment_id"] == asked.data["payment_id"] for each in told)
     assert world.findings() == []
+
+
+def genuine_code(world: PaymentWorld, *, serial: bytes = b"nobody's") -> PaymentCode:
+    """A session code that we have signed and made no session for."""
+    terms = GrantTerms(Serial(serial), b"", world.clock.now_ms() // 1000, 300, 0, 0, "EUR")
+    grant = GRANT.read(world.clouds.cloud.sign_grant(terms))
+    assert not isinstance(grant, Refusal)
+    return make_session_code(grant)
+
+
+def forged(text: str) -> str:
+    """The same code with one bit of its signature turned."""
+    code = read_payment_code(text)
+    assert not isinstance(code, Refusal)
+    signature = bytes((code.signed_grant.signature[0] ^ 1, *code.signed_grant.signature[1:]))
+    return replace(code, signed_grant=Signed(code.signed_grant.payload, signature)).to_text()
+
+
+async def test_each_code_that_pays_nothing_says_why(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(), world.payer()
+    used = world.code(payer)
+    world.paid(shop, payer, 1_00)
+    live = world.code(payer)
+    expired_of = world.payer()
+    world.clock.pass_s(-300)
+    expired = world.code(expired_of)
+    world.clock.pass_s(300)
+    cases = {
+        used: (409, "session_used"),
+        expired: (410, "session_expired"),
+        genuine_code(world).to_text(): (404, "session_unknown"),
+        forged(live): (400, "session_signature_invalid"),
+        f"TP2:{live[4:]}": (400, "session_version_unsupported"),
+        f"TQ1:{live[4:]}": (400, "session_code_unreadable"),
+        live[:-3]: (400, "session_code_unreadable"),
+        "https://example.org": (400, "session_code_unreadable"),
+        world.clouds.phone().code().to_text(): (400, "not_a_session_code"),
+    }
+    for code, expected in cases.items():
+        told = await web.ask(shop, "POST", f"/merchants/{shop.hex}/sessions/validate", {"code": code})
+        assert told.brief == expected
+        assert (await web.initiate(shop, code)).brief == expected
+    assert (await web.initiate(shop, live)).brief == (201, "ok")
+    assert (await web.initiate(world.shop(), live)).brief == (409, "session_taken")
+
+
+async def test_each_confirmation_that_is_refused_says_why_and_charges_nothing(world: PaymentWorld, web: Web) -> None:
+    shop, payer, stranger = world.shop(), world.payer(funds_minor=60_00), world.payer()
+    payment_id = await web.asked(shop, payer, 60_01)
+    assert (await web.confirm(payer, payment_id)).brief == (403, "proof_required")
+    assert (await web.confirm(payer, payment_id, pin="000000")).brief == (403, "wrong_pin")
+    assert (await web.confirm(payer, payment_id, password=WRONG)).brief == (403, "wrong_password")
+    assert (await web.confirm(stranger, payment_id, pin=PIN)).brief == (404, "payment_unknown")
+    refused = await web.confirm(payer, payment_id, pin=PIN)
+    assert refused.brief == (400, "insufficient_balance")
+    assert "Insufficient balance" in refused.body["message"]
+    world.clock.pass_s(120)
+    assert (await web.confirm(payer, payment_id, pin=PIN)).brief == (410, "payment_expired")
+    seen = await web.ask(payer, "GET", f"/payments/{payment_id}")
+    assert (seen.data["status"], seen.data["failure_reason"]) == ("timeout", "not_confirmed_in_time")
+
+    limited = world.payer(daily_limit_minor=10_00)
+    over = await web.asked(shop, limited, 10_01)
+    assert (await web.confirm(limited, over)).brief == (400, "daily_limit_exceeded")
+    assert (await web.confirm(limited, over, password=PASSWORD)).brief == (400, "daily_limit_exceeded")
+    assert (await web.ask(limited, "POST", f"/payments/{over}/reject")).data["failure_reason"] == "rejected_by_customer"
+    assert (await web.confirm(limited, over)).brief == (409, "payment_not_pending")
+    assert (world.available(payer), world.available(limited), world.payable(shop)) == (60_00, 500_00, 0)
+
+
+async def test_a_payment_nobody_has_ended_yet_is_shown_as_over(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(), world.payer()
+    payment_id = await web.asked(shop, payer, 1_00)
+    world.clock.pass_s(120)
+    assert (await web.ask(shop, "GET", f"/payments/{payment_id}")).data["status"] == "timeout"
+    assert (await web.ask(payer, "GET", "/me/payments/pending")).data == []
+    for status, found in (("pending", []), ("timeout", [payment_id])):
+        listed = await web.ask(shop, "GET", f"/merchants/{shop.hex}/payments?status={status}")
+        assert [each["payment_id"] for each in listed.data["items"]] == found
+
+
+async def test_the_pin_of_a_payment_is_guessed_five_times_and_no_more(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(), world.payer()
+    payment_id = await web.asked(shop, payer, 1_00)
+    for _ in range(5):
+        assert (await web.confirm(payer, payment_id, pin="000000")).brief == (403, "wrong_pin")
+    evaluated = world.people.hasher.evaluated
+    assert (await web.confirm(payer, payment_id, pin=PIN)).status == 429
+    assert world.people.hasher.evaluated == evaluated
+    assert world.available(payer) == 500_00
+
+
+async def test_fifty_confirmations_at_once_are_one_debit(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(), world.payer()
+    payment_id = await web.asked(shop, payer, 40_00)
+    answers = await asyncio.gather(*(web.confirm(payer, payment_id) for _ in range(50)))
+    assert {answer.brief for answer in answers} == {(200, "ok")}
+    assert (world.available(payer), world.payable(shop)) == (460_00, 39_20)
+
+
+async def test_only_the_bound_phone_shows_a_code_and_confirms(world: PaymentWorld, web: Web) -> None:
+    shop, payer, other = world.shop(), world.payer(), world.payer()
+    payment_id = await web.asked(shop, payer, 1_00)
+    for device_id, expected in (("", (400, "device_id_missing")), (other.device_id, (403, "device_not_bound"))):
+        wrong = replace(payer, device_id=device_id)
+        assert (await web.ask(wrong, "POST", "/sessions")).brief == expected
+        assert (await web.confirm(wrong, payment_id)).brief == expected
+    assert (await web.confirm(payer, payment_id)).brief == (200, "ok")
+
+
+async def test_a_sale_is_given_back_in_parts_or_whole(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(), world.payer()
+    first, second = (world.paid(shop, payer, 100_00).payment_id for _ in range(2))
+    path = f"/merchants/{shop.hex}/payments"
+    part = {"amount_minor": 30_00, "reason": "one was broken"}
+    made = await web.ask(shop, "POST", f"{path}/{first}/refund", part, Idempotency_Key="r-1")
+    assert made.brief == (201, "ok")
+    assert made.data["refund_id"].startswith("RF20270115")
+    again = await web.ask(shop, "POST", f"{path}/{first}/refund", part, Idempotency_Key="r-1")
+    assert again.data == made.data
+    other = await web.ask(shop, "POST", f"{path}/{first}/refund", {"amount_minor": 1}, Idempotency_Key="r-1")
+    assert other.brief == (409, "idempotency_key_reused")
+    over = await web.ask(shop, "POST", f"{path}/{first}/refund", {"amount_minor": 70_01}, Idempotency_Key="r-2")
+    assert over.brief == (409, "refund_too_large")
+    whole = await web.ask(shop, "POST", f"{path}/{first}/reverse", Idempotency_Key="r-3")
+    assert whole.brief == (409, "refunded_already")
+    seen = await web.ask(payer, "GET", f"/payments/{first}")
+    assert (seen.data["refunded_minor"], seen.data["refunds"][0]["reason"]) == (30_00, "one was broken")
+    # What we earn and what the shop noted is between the shop and us.
+    assert not {"commission_minor", "net_minor", "metadata"} & set(seen.data)
+
+    for _ in range(2):
+        taken_back = await web.ask(shop, "POST", f"{path}/{second}/reverse", Idempotency_Key="v-1")
+        assert (taken_back.brief, taken_back.data["status"]) == ((200, "ok"), "reversed")
+    late = await web.ask(shop, "POST", f"{path}/{second}/reverse", Idempotency_Key="v-2")
+    assert late.brief == (409, "payment_not_completed")
+    missing = await web.ask(shop, "POST", f"{path}/{second}/reverse")
+    assert missing.brief == (400, "idempotency_key_missing")
+    assert (world.available(payer), world.payable(shop)) == (430_00, 68_60)
+
+
+async def test_a_cashier_takes_payments_and_gives_nothing_back(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(role=Role.CASHIER), world.payer()
+    paid = world.paid(shop, payer, 10_00)
+    path = f"/merchants/{shop.hex}/payments/{paid.payment_id}"
+    for action in ("refund", "reverse"):
+        told = await web.ask(shop, "POST", f"{path}/{action}", {"amount_minor": 1}, Idempotency_Key="k")
+        assert told.brief == (403, "not_allowed")
+    asked = await web.asked(shop, payer, 1_00)
+    cancelled = await web.ask(shop, "POST", f"/merchants/{shop.hex}/payments/{asked}/cancel")
+    assert cancelled.data["failure_reason"] == "cancelled_by_merchant"
+
+
+async def test_a_history_is_read_in_pages_and_filtered(world: PaymentWorld, web: Web) -> None:
+    shop, payer = world.shop(), world.payer()
+    since_ms = world.clock.now_ms()
+    made = []
+    for number in range(5):
+        made.append(world.paid(shop, payer, 1_00 + number).payment_id)
+        world.clock.pass_s(1 if number % 2 else 0)
+    waiting = world.asked(shop, payer, 9_00).payment_id
+    for who, path in ((payer, "/me/payments"), (shop, f"/merchants/{shop.hex}/payments")):
+        pages: list[list[str]] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = (await web.ask(who, "GET", f"{path}?limit=2{cursor}")).data
+            pages.append([each["payment_id"] for each in page["items"]])
+            cursor = page["next_cursor"] and f"&cursor={page['next_cursor']}"
+        assert sorted(map(len, pages)) == [2, 2, 2]
+        assert {payment_id for page in pages for payment_id in page} == {waiting, *made}
+        completed = (await web.ask(who, "GET", f"{path}?status=completed")).data
+        assert ({each["payment_id"] for each in completed["items"]}, completed["next_cursor"]) == (set(made), None)
+        window = f"?since_ms={since_ms}&until_ms={since_ms + 1000}"
+        assert len((await web.ask(who, "GET", path + window)).data["items"]) == 2
+    by_reference = await web.ask(shop, "GET", f"/merchants/{shop.hex}/payments?merchant_reference=nothing")
+    assert by_reference.data["items"] == []
+
+
+async def test_what_one_was_told_is_read_in_pages_and_marked(world: PaymentWorld, web: Web) -> None:
+    shop, payer, stranger = world.shop(), world.payer(), world.payer()
+    for _ in range(2):
+        world.paid(shop, payer, 1_00)
+        world.clock.pass_s(1)
+    first = (await web.ask(payer, "GET", "/me/notifications?limit=3")).data
+    second = (await web.ask(payer, "GET", f"/me/notifications?limit=3&cursor={first['next_cursor']}")).data
+    told = first["items"] + second["items"]
+    assert (len(first["items"]), len(told), second["next_cursor"]) == (3, 4, None)
+    assert {each["kind"] for each in told} == {"payment_requested", "payment_completed"}
+    path = f"/me/notifications/{told[0]['notification_id']}/read"
+    for who in (stranger, shop):
+        assert (await web.ask(who, "POST", path)).brief == (404, "notification_unknown")
+    read_at_ms = world.clock.now_ms()
+    for _ in range(2):
+        assert (await web.ask(payer, "POST", path)).brief == (200, "ok")
+        world.clock.pass_s(1)
+    unread = (await web.ask(payer, "GET", "/me/notifications?unread=true")).data["items"]
+    assert told[0]["notification_id"] not in {each["notification_id"] for each in unread}
+    assert len(unread) == 3
+    newest = (await web.ask(payer, "GET", "/me/notifications")).data["items"][0]
+    assert (newest["notification_id"], newest["read_at_ms"]) == (told[0]["notification_id"], read_at_ms)
+
+
+async def test_what_is_another_ones_is_not_there(world: PaymentWorld, web: Web) -> None:
+    shop, payer, other, stranger = world.shop(), world.payer(), world.shop(), world.payer()
+    paid, session_id = world.paid(shop, payer, 1_00).payment_id, world.session(payer).session_id
+    asks: list[tuple[Payer | Shop, str, str]] = [
+        (stranger, "GET", f"/payments/{paid}"),
+        (other, "GET", f"/payments/{paid}"),
+        (stranger, "POST", f"/payments/{paid}/confirm"),
+        (stranger, "POST", f"/payments/{paid}/reject"),
+        (stranger, "GET", f"/sessions/{session_id}"),
+        (stranger, "GET", "/sessions/PS0"),
+        (payer, "GET", "/payments/TXN0"),
+        (other, "POST", f"/merchants/{other.hex}/payments/{paid}/reverse"),
+        (other, "POST", f"/merchants/{other.hex}/payments/{paid}/refund"),
+        (other, "POST", f"/merchants/{other.hex}/payments/{paid}/cancel"),
+        (other, "GET", f"/merchants/{shop.hex}/payments"),
+        (other, "POST", f"/merchants/{shop.hex}/payments"),
+        (other, "POST", f"/merchants/{shop.hex}/payments/{paid}/reverse"),
+    ]
+    for who, method, path in asks:
+        body = {"amount_minor": 1} if path.endswith("refund") else None
+        told = await web.ask(who, method, path, body, Idempotency_Key="k")
+        assert told.status == 404, (path, told.body)
+    assert (await web.ask(other, "GET", f"/merchants/{other.hex}/payments")).data["items"] == []

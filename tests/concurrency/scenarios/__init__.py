@@ -1,7 +1,7 @@
 """The scenarios: production transactions that meet on the same rows. Each makes a scene from fresh rows."""
 
 from tests.concurrency.explorer import Stage
-from tests.concurrency.scenarios import grants, money, sales, trust
+from tests.concurrency.scenarios import grants, money, payments, sales, trust
 
 STAGES: list[Stage] = [
     sales.two_boxes_one_code,
@@ -19,6 +19,10 @@ STAGES: list[Stage] = [
     grants.release_against_posting,
     grants.lost_phone,
     grants.releases_when_all_is_over,
+    payments.one_wallet_two_codes,
+    payments.one_code_two_merchants,
+    payments.one_day_for_online_and_offline,
+    payments.given_back_by_three,
     trust.two_publishers,
     trust.one_code_two_boxes,
 ]
