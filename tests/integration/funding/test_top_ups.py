@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -21,27 +21,9 @@ from cloud.wallets.top_up_service import TopUps, Wish
 from cloud.wallets.top_up_store import TopUp
 from tests.fakes.funding_world import WEBHOOK, WEBHOOK_KEY, Customer, FundingWorld
 from tests.fakes.identity_world import Client
-from tests.servers.mariadb import MariaDb
 
 AMOUNT = 50_00
 THREADS = 8
-
-
-@pytest.fixture(params=["sqlite", "mariadb"], scope="module")
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FundingWorld]:
-    """One cloud on each database; each test has a customer of its own."""
-    folder = tmp_path_factory.mktemp("funding")
-    server: MariaDb | None = request.getfixturevalue("mariadb") if request.param == "mariadb" else None
-    made = FundingWorld(folder, None if server is None else server.create_database("funding"))
-    yield made
-    made.close()
-    if server is not None:
-        server.drop_database("funding")
-
-
-@pytest.fixture
-def ada(world: FundingWorld) -> Customer:
-    return world.customer()
 
 
 async def ask(
