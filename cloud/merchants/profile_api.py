@@ -166,7 +166,7 @@ class MerchantShown(BaseModel):
 
 def make_router(api: ProfileApi) -> APIRouter:
     """Make the routes of applicants and owners."""
-    router = APIRouter(prefix=f"{API_PREFIX}/merchants", tags=["merchant profile"])
+    router = APIRouter(prefix=API_PREFIX, tags=["merchant profile"])
     _add_application(router, api)
     _add_profile(router, api)
     _add_logo(router, api)
@@ -213,7 +213,7 @@ def show(view: MerchantView) -> MerchantShown:
 
 
 def _add_application(router: APIRouter, api: ProfileApi) -> None:
-    @router.post("/applications", status_code=201, dependencies=[Depends(open_to_all)])
+    @router.post("/merchants/applications", status_code=201, dependencies=[Depends(open_to_all)])
     def apply(body: NewApplication, request: Request) -> Envelope[AppliedShown]:
         """Apply as a merchant; log in next. Payments begin once an operator has verified the business."""
         name, category, spelled = _spelled(body.business)
@@ -233,12 +233,12 @@ def _add_profile(router: APIRouter, api: ProfileApi) -> None:
         view = run_read(api.engine, lambda s: profile_service.view_merchant(s, merchant_id, terminals=api.terminals))
         return show(refuse(view or DecisionRefusal.MERCHANT_UNKNOWN))
 
-    @router.get("/{merchant_id}", dependencies=[owner])
+    @router.get("/merchants/{merchant_id}", dependencies=[owner])
     def read(merchant_id: MerchantHex, request: Request) -> Envelope[MerchantShown]:
         """Show the own merchant with its shops and boxes."""
         return ok(request, read_back(MerchantId(bytes.fromhex(merchant_id))))
 
-    @router.put("/{merchant_id}/profile")
+    @router.put("/merchants/{merchant_id}/profile")
     def change(
         merchant_id: MerchantHex, body: ProfileBody, request: Request, person: Annotated[SignedIn, owner]
     ) -> Envelope[MerchantShown]:
@@ -256,7 +256,7 @@ def _add_profile(router: APIRouter, api: ProfileApi) -> None:
         )
         return ok(request, read_back(meant))
 
-    @router.put("/{merchant_id}/settlement-account")
+    @router.put("/merchants/{merchant_id}/settlement-account")
     def change_account(
         merchant_id: MerchantHex, body: NewAccount, request: Request, person: Annotated[SignedIn, owner]
     ) -> Envelope[AccountShown]:
@@ -272,7 +272,7 @@ def _add_profile(router: APIRouter, api: ProfileApi) -> None:
         )
         return ok(request, _account(changed))
 
-    @router.post("/{merchant_id}/reapply")
+    @router.post("/merchants/{merchant_id}/reapply")
     def reapply(
         merchant_id: MerchantHex, request: Request, person: Annotated[SignedIn, owner]
     ) -> Envelope[MerchantShown]:
@@ -291,7 +291,9 @@ def _add_logo(router: APIRouter, api: ProfileApi) -> None:
     async def read_body(request: Request) -> bytes:
         return await request.body()
 
-    @router.put("/{merchant_id}/logo", openapi_extra={"requestBody": {"required": True, "content": _PICTURES}})
+    @router.put(
+        "/merchants/{merchant_id}/logo", openapi_extra={"requestBody": {"required": True, "content": _PICTURES}}
+    )
     def change_logo(
         merchant_id: MerchantHex,
         request: Request,
@@ -309,7 +311,7 @@ def _add_logo(router: APIRouter, api: ProfileApi) -> None:
         )
         return ok(request, None, "The logo is changed.")
 
-    @router.delete("/{merchant_id}/logo")
+    @router.delete("/merchants/{merchant_id}/logo")
     def remove_logo(merchant_id: MerchantHex, request: Request, person: Annotated[SignedIn, owner]) -> Envelope[None]:
         """Take the logo away."""
         meant, decider = MerchantId(bytes.fromhex(merchant_id)), _decider(api, person)
@@ -320,9 +322,9 @@ def _add_logo(router: APIRouter, api: ProfileApi) -> None:
             raise ApiError(404, "not_found", "There is no logo.")
         return ok(request, None, "The logo is removed.")
 
-    # Not ``merchant_id``: the gate would ask for a role at that merchant, and a customer has none.
+    # Not under the merchant: the gate would ask for a role there, and a customer has none.
     @router.get(
-        "/{shown_id}/logo", dependencies=[anybody], response_class=Response, responses={200: {"content": _PICTURES}}
+        "/logos/{shown_id}", dependencies=[anybody], response_class=Response, responses={200: {"content": _PICTURES}}
     )
     def logo(shown_id: MerchantHex) -> Response:
         """Show a merchant's logo."""

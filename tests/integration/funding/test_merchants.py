@@ -151,9 +151,9 @@ async def test_the_settlement_account_is_checked_masked_and_its_change_is_kept(w
 
 async def test_a_logo_is_stored_shown_as_nothing_but_a_picture_and_removed(world: FundingWorld) -> None:
     merchant_id, email = await apply(world)
-    path = f"/api/v1/merchants/{merchant_id}/logo"
+    path, shown_at = f"/api/v1/merchants/{merchant_id}/logo", f"/api/v1/logos/{merchant_id}"
     async with world.signed_in(email) as owner, world.signed_in(world.customer().email) as payer:
-        assert (await payer.http.get(path, headers=payer.headers)).status_code == 404
+        assert (await payer.http.get(shown_at, headers=payer.headers)).status_code == 404
         for content, status, code in (
             (b"", 422, "logo_not_an_image"),
             (b"<svg onload='alert(1)'/>", 422, "logo_not_an_image"),
@@ -166,7 +166,7 @@ async def test_a_logo_is_stored_shown_as_nothing_but_a_picture_and_removed(world
         for width in (8, 9):
             picture = png(width=width)
             assert (await owner.http.put(path, headers=owner.headers, content=picture)).status_code == 200
-            shown = await payer.http.get(path, headers=payer.headers)
+            shown = await payer.http.get(shown_at, headers=payer.headers)
             assert (shown.content, shown.headers["content-type"]) == (picture, "image/png")
             assert shown.headers["x-content-type-options"] == "nosniff"
             assert "default-src 'none'" in shown.headers["content-security-policy"]

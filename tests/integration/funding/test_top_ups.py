@@ -12,6 +12,7 @@ from cloud.db import run_read, run_transaction
 from cloud.ledger.entries import AccountKind
 from cloud.ledger.tables import JOURNAL_ENTRIES
 from cloud.permissions import Role
+from cloud.upkeep import Upkeep
 from cloud.wallets import customer_service, top_up_service, webhook
 from cloud.wallets.funding import LIFETIME_MS, OPEN_TOP_UPS_MAX, EventEffect, ProviderWord, TopUpMethod, TopUpStatus
 from cloud.wallets.provider import Charge, ProviderAnswer
@@ -19,6 +20,8 @@ from cloud.wallets.reserve import WalletStatus
 from cloud.wallets.sandbox import Sandbox
 from cloud.wallets.top_up_service import TopUps, Wish
 from cloud.wallets.top_up_store import TopUp
+from sync.ids import TerminalId
+from sync.topics import Topic
 from tests.fakes.funding_world import WEBHOOK, WEBHOOK_KEY, Customer, FundingWorld
 from tests.fakes.identity_world import Client
 
@@ -171,21 +174,24 @@ async def test_a_provider_that_is_away_is_asked_again_under_the_same_key(world: 
 async def test_what_nobody_decides_expires_and_money_that_comes_after_all_is_credited(
     world: FundingWorld, ada: Customer
 ) -> None:
-    def expire() -> int:
-        now_ms = world.clock.now_ms()
-        return run_transaction(world.engine, lambda s: top_up_service.expire_due(s, now_ms=now_ms))
+    async def send(_topic: Topic, _terminal_id: TerminalId, _message: bytes) -> bool:
+        return False
 
-    while expire():
-        pass
+    async def status_after_upkeep() -> object:
+        await Upkeep(world.clouds.cloud, send).expire()
+        async with world.people.http() as http:
+            client = Client(http, headers)
+            return (await ask(client, "sandbox-delay"))[1]["status"]
+
+    async with world.signed_in(ada.email) as client:
+        headers = client.headers
     top_up = world.top_ups.request(ada.wallet_id, delayed(), idempotency_key="key-1")
     assert isinstance(top_up, TopUp)
     world.clock.pass_s(LIFETIME_MS[TopUpMethod.CARD] / 1000 - 0.001)
-    assert expire() == 0
+    assert await status_after_upkeep() == "requested"
     world.clock.pass_s(0.001)
-    assert expire() == 1
-    assert expire() == 0
+    assert await status_after_upkeep() == "expired"
     async with world.signed_in(ada.email) as client:
-        assert (await ask(client, "sandbox-delay"))[1]["status"] == "expired"
         late = world.event(top_up.top_up_id, ProviderWord.SUCCEEDED)
         assert (await world.deliver(client.http, late)).json()["data"] == {"effect": "applied"}
     assert world.available(ada) == AMOUNT
