@@ -4,8 +4,6 @@ import csv
 import io
 from typing import Any
 
-import pytest
-
 from cloud.db import run_transaction
 from cloud.ledger import entries
 from cloud.ledger.batch import PostOutcome
@@ -159,28 +157,28 @@ async def test_the_export_is_the_whole_statement_and_nothing_in_it_is_a_formula(
     assert len(list(csv.DictReader(io.StringIO(few.text)))) == 1
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "limit=0",
-        "limit=101",
-        "limit=x",
-        "cursor=0",
-        "cursor=-1",
-        "cursor=99999999999999999999",
-        "from_ms=-1",
-        "from_ms=1.5",
-        "to_ms=99999999999999999999",
-        "from_ms=2&to_ms=1",
-        "kind=gift",
-        "account=gold",
-        "account=offline&device_id=DAAAAAAAAAAAAA",
-    ],
-)
-async def test_a_question_that_cannot_be_meant_is_refused(world: FundingWorld, ada: Customer, query: str) -> None:
+BAD_QUERIES = [
+    "limit=0",
+    "limit=101",
+    "limit=x",
+    "cursor=0",
+    "cursor=-1",
+    "cursor=99999999999999999999",
+    "from_ms=-1",
+    "from_ms=1.5",
+    "to_ms=99999999999999999999",
+    "from_ms=2&to_ms=1",
+    "kind=gift",
+    "account=gold",
+    "account=offline&device_id=DAAAAAAAAAAAAA",
+]
+
+
+async def test_a_question_that_cannot_be_meant_is_refused(world: FundingWorld, ada: Customer) -> None:
     async with world.signed_in(ada.email) as client:
-        answer = await client.ask("GET", f"/me/statement?{query}")
-    assert answer.status_code == 422, answer.text
+        for query in BAD_QUERIES:
+            answer = await client.ask("GET", f"/me/statement?{query}")
+            assert answer.status_code == 422, query
 
 
 async def test_an_empty_wallet_has_an_empty_statement(world: FundingWorld, ada: Customer) -> None:
