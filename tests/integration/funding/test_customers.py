@@ -73,6 +73,12 @@ async def test_what_cannot_be_decided_changes_nothing(world: FundingWorld, ada: 
         assert await decide(support, "W000000000000", "suspend") == (404, "wallet_unknown")
         assert await decide(support, ada.wallet_id, "suspend", "") == (422, "invalid_request")
         assert await decide(support, ada.wallet_id, "suspend", "  ") == (422, "reason_missing")
+        half = await support.http.post(
+            f"/api/v1/operator/wallets/{ada.wallet_id}/suspend",
+            content=b'{"reason": "half a pair: \\ud800"}',
+            headers=support.headers | {"Content-Type": "application/json"},
+        )
+        assert (half.status_code, half.json()["code"]) == (422, "invalid_request")
         assert await decide(support, ada.wallet_id, "suspend", "x" * 501) == (422, "invalid_request")
         assert await decide(support, ada.wallet_id, "promote") == (422, "invalid_request")
         assert (await support.ask("GET", "/operator/wallets/W000000000000")).status_code == 404

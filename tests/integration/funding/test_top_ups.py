@@ -1,5 +1,6 @@
 """Top-ups over HTTP on real MariaDB and on embedded SQLite: one wish, one charge, one credit, whatever comes twice."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable
@@ -111,6 +112,16 @@ def test_one_webhook_from_many_threads_posts_once(world: FundingWorld, ada: Cust
     assert sorted(map(str, effects)) == ["applied", *["repeated"] * (THREADS - 1)]
     assert (world.available(ada), credits_of(world, top_up.top_up_id)) == (AMOUNT, 1)
     assert world.findings() == []
+
+
+async def test_one_webhook_over_http_at_once_posts_once(world: FundingWorld, ada: Customer) -> None:
+    top_up = world.top_ups.request(ada.wallet_id, delayed(), idempotency_key="key-1")
+    assert isinstance(top_up, TopUp)
+    event = world.event(top_up.top_up_id, ProviderWord.SUCCEEDED)
+    async with world.people.http() as http:
+        answers = await asyncio.gather(*(world.deliver(http, event) for _ in range(THREADS)))
+    assert sorted(answer.json()["data"]["effect"] for answer in answers) == ["applied", *["repeated"] * (THREADS - 1)]
+    assert (world.available(ada), credits_of(world, top_up.top_up_id)) == (AMOUNT, 1)
 
 
 def test_many_webhooks_of_one_charge_at_once_post_once(world: FundingWorld, ada: Customer) -> None:
