@@ -19,7 +19,9 @@ from cloud.merchants.decision_service import Decider, DecisionRefusal
 from cloud.merchants.lifecycle import MerchantAction, MerchantStatus
 from cloud.merchants.profile import (
     CATEGORY_LENGTH_MAX,
+    CITY_LENGTH_MAX,
     NAME_LENGTH_MAX,
+    POSTAL_CODE_LENGTH_MAX,
     Profile,
     ProfileRefusal,
     SettlementAccount,
@@ -29,6 +31,16 @@ from cloud.merchants.shapes import WORDS, AccountShown, MerchantHex, MerchantSho
 from cloud.permissions import Permission, SignedIn
 from sync.clock import Clock
 from sync.ids import MerchantId
+
+_TEXTS = {
+    "name": NAME_LENGTH_MAX,
+    "category": CATEGORY_LENGTH_MAX,
+    "contact_name": NAME_LENGTH_MAX,
+    "street": NAME_LENGTH_MAX,
+    "postal_code": POSTAL_CODE_LENGTH_MAX,
+    "city": CITY_LENGTH_MAX,
+}
+"""Lines of text of a profile, and how long each may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +63,8 @@ class ProfileBody(StrictBody):
     contact_email: str = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
     contact_phone: str = Field(min_length=1, max_length=30)
     street: str = Field(min_length=1, max_length=NAME_LENGTH_MAX)
-    postal_code: str = Field(min_length=1, max_length=16)
-    city: str = Field(min_length=1, max_length=100)
+    postal_code: str = Field(min_length=1, max_length=POSTAL_CODE_LENGTH_MAX)
+    city: str = Field(min_length=1, max_length=CITY_LENGTH_MAX)
     country: str = Field(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")
     location: Place | None = None
 
@@ -163,8 +175,8 @@ def _add_profile(router: APIRouter, api: ProfileApi) -> None:
 def _spelled(body: ProfileBody) -> tuple[str, str, Profile]:
     """Return name, category and profile as they are stored; raises the ``ApiError`` that names the field."""
     texts = {}
-    for field in ("name", "category", "contact_name", "street", "postal_code", "city"):
-        spelled = profile.spell_text(getattr(body, field))
+    for field, length_max in _TEXTS.items():
+        spelled = profile.spell_text(getattr(body, field), length_max=length_max)
         if spelled is None:
             status, message = WORDS[ProfileRefusal.TEXT_INVALID]
             raise ApiError(status, ProfileRefusal.TEXT_INVALID.value, message, fields={f"body.{field}": message})

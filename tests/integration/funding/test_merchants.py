@@ -234,6 +234,8 @@ BAD_BUSINESSES: list[dict[str, object]] = [
     {"name": "Caf\u202ee"},
     {"name": "Ca\u200bfe"},
     {"name": "two\nlines"},
+    {"name": "\u0958" * 200},
+    {"postal_code": "\u0958" * 9},
     {"name": 7},
     {"name": None},
     {"contact_phone": "030 901820"},

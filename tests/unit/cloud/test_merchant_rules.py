@@ -75,6 +75,9 @@ def test_an_iban_is_shown_without_its_middle(text: str, expected: str) -> None:
         ("a\u2028b", None),
         ("a\ud800", None),
         ("a\x00", None),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, None),
+        ("\u0958" * 101, None),  # NFC writes each in two characters.
     ],
 )
 def test_a_text_hides_nothing(text: str, expected: str | None) -> None:
