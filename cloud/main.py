@@ -19,7 +19,7 @@ from cloud.http_guard import BODY_SIZE_MAX, BodyLimit, SecurityHeaders, TimeLimi
 from cloud.identity import api as identity_api
 from cloud.ingest import chain_store, payment_store
 from cloud.merchants import api as merchants_api
-from cloud.merchants import decision_api, profile_api, staff_api
+from cloud.merchants import decision_api, logo_api, profile_api, staff_api
 from cloud.merchants import store as merchant_store
 from cloud.merchants.application import Applications
 from cloud.merchants.lifecycle import may_take_payments
@@ -98,6 +98,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         notifications_api.make_router(notifications_api.NotificationsApi(cloud.engine, cloud.clock, access)),
         decision_api.make_router(decision_api.DecisionApi(cloud.engine, cloud.clock, access, _terminals_of)),
         profile_api.make_router(_profiles(cloud, access)),
+        logo_api.make_router(logo_api.LogoApi(cloud.engine, cloud.clock, access)),
         customer_api.make_router(customer_api.CustomerApi(cloud.engine, cloud.clock, access)),
         wallet_api.make_router(wallet_api.OwnWalletApi(cloud.engine, cloud.clock, access, spent_by_ledger)),
         top_up_api.make_router(top_up_api.TopUpApi(access, top_ups)),

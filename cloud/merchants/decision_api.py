@@ -17,8 +17,8 @@ from cloud.identity.tables import REASON_LENGTH_MAX
 from cloud.merchants import decision_service, profile_service, store
 from cloud.merchants.decision_service import PPM_OF_BASIS_POINT, Decider, DecisionRefusal
 from cloud.merchants.lifecycle import MerchantAction, MerchantStatus
-from cloud.merchants.profile_api import MerchantHex, MerchantShown, refuse, show
 from cloud.merchants.profile_service import TerminalsOf
+from cloud.merchants.shapes import MerchantHex, MerchantShown, refuse, show
 from cloud.merchants.store import Merchant
 from cloud.permissions import Permission, SignedIn
 from sync.clock import Clock

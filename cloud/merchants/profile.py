@@ -14,6 +14,8 @@ from stdnum.exceptions import ValidationError
 
 NAME_LENGTH_MAX = 200
 CATEGORY_LENGTH_MAX = 100
+CITY_LENGTH_MAX = 100
+POSTAL_CODE_LENGTH_MAX = 16
 IBAN_LENGTH_MAX = 34
 MICRODEGREES = 1_000_000
 _PHONE = re.compile(r"\+[1-9][0-9]{6,14}")  # E.164
@@ -60,12 +62,15 @@ class SettlementAccount:
     iban: str
 
 
-def spell_text(text: str) -> str | None:
-    """Return one line of text as stored (NFC, without spaces around); None where it is empty or hides something."""
+def spell_text(text: str, *, length_max: int = NAME_LENGTH_MAX) -> str | None:
+    """Return one line of text as stored (NFC, without spaces around); None where it is empty, long or hides something.
+
+    NFC makes some texts longer, so the length counts behind it.
+    """
     spelled = unicodedata.normalize("NFC", text).strip()
     # C*: control, format and unassigned characters, half surrogates; Zl and Zp begin another line.
     is_hiding = any(unicodedata.category(each)[0] == "C" or unicodedata.category(each) in ("Zl", "Zp") for each in text)
-    return None if is_hiding or not spelled else spelled
+    return None if is_hiding or not 0 < len(spelled) <= length_max else spelled
 
 
 def spell_phone(text: str) -> str | None:

@@ -6,7 +6,13 @@ from sqlmodel import Field
 from cloud.db import CURRENCY, MYSQL_OPTIONS, Base, fixed_bytes, one_of, table_of, variable_bytes
 from cloud.merchants.lifecycle import MerchantStatus as MerchantStatus
 from cloud.merchants.logo import LOGO_SIZE_MAX, LogoType
-from cloud.merchants.profile import IBAN_LENGTH_MAX, NAME_LENGTH_MAX
+from cloud.merchants.profile import (
+    CATEGORY_LENGTH_MAX,
+    CITY_LENGTH_MAX,
+    IBAN_LENGTH_MAX,
+    NAME_LENGTH_MAX,
+    POSTAL_CODE_LENGTH_MAX,
+)
 
 COMMISSION_PPM_DEFAULT = 20_000
 """2.00 % (the seed's ``commission_rate``)."""
@@ -28,7 +34,7 @@ class MerchantRow(Base, table=True):
 
     merchant_id: bytes = Field(sa_column=Column(fixed_bytes(8), primary_key=True))
     name: str = Field(sa_column=Column(String(200), nullable=False))
-    category: str = Field(sa_column=Column(String(100), nullable=False))
+    category: str = Field(sa_column=Column(String(CATEGORY_LENGTH_MAX), nullable=False))
     commission_ppm: int = Field(sa_column=Column(Integer, nullable=False))
     status: str = Field(sa_column=Column(String(16), nullable=False))
     currency: str = Field(sa_column=Column(CURRENCY, nullable=False))
@@ -68,8 +74,8 @@ class ProfileRow(Base, table=True):
     contact_email: str = Field(sa_column=Column(String(254), nullable=False))
     contact_phone: str = Field(sa_column=Column(String(16), nullable=False))
     street: str = Field(sa_column=Column(String(NAME_LENGTH_MAX), nullable=False))
-    postal_code: str = Field(sa_column=Column(String(16), nullable=False))
-    city: str = Field(sa_column=Column(String(100), nullable=False))
+    postal_code: str = Field(sa_column=Column(String(POSTAL_CODE_LENGTH_MAX), nullable=False))
+    city: str = Field(sa_column=Column(String(CITY_LENGTH_MAX), nullable=False))
     country: str = Field(sa_column=Column(CHAR(2), nullable=False))
     latitude_udeg: int | None = Field(default=None, sa_column=Column(Integer, nullable=True))
     longitude_udeg: int | None = Field(default=None, sa_column=Column(Integer, nullable=True))

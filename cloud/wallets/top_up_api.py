@@ -29,7 +29,7 @@ WEBHOOK_SIZE_MAX = 16 * 1024
 _EVENTS_MAX = 100
 
 _WORDS: dict[str, tuple[int, str]] = {
-    TopUpRefusal.NO_PROVIDER: (503, "Wallets cannot be topped up here: no provider is set up."),
+    TopUpRefusal.NO_PROVIDER: (409, "Wallets cannot be topped up here: no provider is set up."),
     TopUpRefusal.KEY_INVALID: (422, "An Idempotency-Key has 1 to 64 visible ASCII characters."),
     TopUpRefusal.KEY_REUSED: (409, "This Idempotency-Key belongs to another request; nothing was asked for."),
     TopUpRefusal.AMOUNT_INVALID: (422, "A top-up is of at least one minor unit, and of the largest amount at most."),

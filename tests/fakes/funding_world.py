@@ -13,12 +13,18 @@ from cloud.db import run_read, run_transaction
 from cloud.ledger.audit import verify_ledger
 from cloud.ledger.entries import AccountKind
 from cloud.permissions import Role
-from cloud.wallets import customer_service, customer_store
-from cloud.wallets.customer_store import Wallet
-from cloud.wallets.funding import ProviderWord
+from cloud.wallets import customer_service, customer_store, service
+from cloud.wallets.customer_store import Device, Wallet
+from cloud.wallets.funding import ProviderWord, TopUpMethod
 from cloud.wallets.provider import ProviderAnswer, ProviderEvent
+from cloud.wallets.reserve import GrantPolicy, GrantRefusal
 from cloud.wallets.sandbox import Sandbox
-from cloud.wallets.top_up_service import TopUps
+from cloud.wallets.service import GrantRequest
+from cloud.wallets.store import IssuedGrant
+from cloud.wallets.top_up_service import TopUps, Wish
+from cloud.wallets.top_up_store import TopUp
+from sync.ids import Serial
+from sync.keys import Ed25519SigningKey
 from sync.money import Money
 from tests.fakes.identity_world import Client, IdentityWorld, integration
 
@@ -32,6 +38,14 @@ class Customer:
 
     email: str
     wallet_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """A phone bound to a wallet."""
+
+    wallet_id: str
+    device_id: str
 
 
 class FundingWorld:
@@ -68,7 +82,8 @@ class FundingWorld:
 
     @asynccontextmanager
     async def signed_in(self, email: str) -> AsyncIterator[Client]:
-        """Give a client that is signed in as somebody."""
+        """Give a client that is signed in as somebody; one address may do that once in ten seconds on the long run."""
+        self.clock.pass_s(10)
         async with self.people.http() as http:
             yield await integration(http, email)
 
@@ -83,6 +98,41 @@ class FundingWorld:
     def message(self, event: ProviderEvent) -> tuple[dict[str, str], bytes]:
         """Headers and body of a webhook that the provider signs now."""
         return self.sandbox.write_webhook(event, time_s=self.clock.now_ms() // 1000)
+
+    def operator(self, role: Role) -> str:
+        """Make an operator's login; answers its e-mail."""
+        email = f"{role.value}-{secrets.token_hex(4)}@example.org"
+        self.people.person(email, role)
+        return email
+
+    def phone(self, customer: Customer) -> Phone:
+        """Bind a phone to a wallet."""
+        key = Ed25519SigningKey.generate()
+        device = Device(
+            customer_service.make_device_id(secrets.token_bytes),
+            customer.wallet_id,
+            key.public_key.raw,
+            self.clock.now_ms(),
+        )
+        assert run_transaction(self.engine, lambda s: customer_service.bind_device(s, device)) == device
+        return Phone(customer.wallet_id, device.device_id)
+
+    def grant(self, phone: Phone) -> IssuedGrant | GrantRefusal:
+        """Ask for a grant, under a fresh key."""
+        device_key = Ed25519SigningKey.generate().public_key.raw
+        request = GrantRequest(phone.wallet_id, phone.device_id, Serial(secrets.token_bytes(8)), device_key, False)
+        policy = GrantPolicy(limit_minor=20_00, total_minor=20_00)
+        sign_grant, now_ms = self.clouds.cloud.sign_grant, self.clock.now_ms()
+        return run_transaction(
+            self.engine,
+            lambda s: service.issue_grant(s, request, policy=policy, sign_grant=sign_grant, now_ms=now_ms),
+        )
+
+    def fund(self, customer: Customer, amount_minor: int) -> None:
+        """Put money on a wallet through the provider."""
+        wish = Wish(amount_minor, TopUpMethod.CARD, "sandbox-approve")
+        top_up = self.top_ups.request(customer.wallet_id, wish, idempotency_key=secrets.token_hex(8))
+        assert isinstance(top_up, TopUp), top_up
 
     async def deliver(self, http: httpx.AsyncClient, event: ProviderEvent) -> httpx.Response:
         """Send a webhook as the provider does."""

@@ -53,7 +53,7 @@ DOORS = {
     ("POST", "/api/v1/merchants/{merchant_id}/reapply"): Permission.MANAGE_MERCHANT,
     ("PUT", "/api/v1/merchants/{merchant_id}/logo"): Permission.MANAGE_MERCHANT,
     ("DELETE", "/api/v1/merchants/{merchant_id}/logo"): Permission.MANAGE_MERCHANT,
-    ("GET", "/api/v1/merchants/{shown_id}/logo"): Permission.OWN_ACCOUNT,
+    ("GET", "/api/v1/logos/{shown_id}"): Permission.OWN_ACCOUNT,
     ("GET", "/api/v1/operator/merchants"): Permission.DECIDE_MERCHANTS,
     ("GET", "/api/v1/operator/merchants/{merchant_id}"): Permission.DECIDE_MERCHANTS,
     ("GET", "/api/v1/operator/merchants/{merchant_id}/actions"): Permission.DECIDE_MERCHANTS,

@@ -1,17 +1,18 @@
 """Top-ups over HTTP on real MariaDB and on embedded SQLite: one wish, one charge, one credit, whatever comes twice."""
 
+import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
-import pytest
 from sqlalchemy import func, select
 
 from cloud.db import run_read, run_transaction
 from cloud.ledger.entries import AccountKind
 from cloud.ledger.tables import JOURNAL_ENTRIES
 from cloud.permissions import Role
+from cloud.upkeep import Upkeep
 from cloud.wallets import customer_service, top_up_service, webhook
 from cloud.wallets.funding import LIFETIME_MS, OPEN_TOP_UPS_MAX, EventEffect, ProviderWord, TopUpMethod, TopUpStatus
 from cloud.wallets.provider import Charge, ProviderAnswer
@@ -19,29 +20,13 @@ from cloud.wallets.reserve import WalletStatus
 from cloud.wallets.sandbox import Sandbox
 from cloud.wallets.top_up_service import TopUps, Wish
 from cloud.wallets.top_up_store import TopUp
+from sync.ids import TerminalId
+from sync.topics import Topic
 from tests.fakes.funding_world import WEBHOOK, WEBHOOK_KEY, Customer, FundingWorld
 from tests.fakes.identity_world import Client
-from tests.servers.mariadb import MariaDb
 
 AMOUNT = 50_00
 THREADS = 8
-
-
-@pytest.fixture(params=["sqlite", "mariadb"], scope="module")
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FundingWorld]:
-    """One cloud on each database; each test has a customer of its own."""
-    folder = tmp_path_factory.mktemp("funding")
-    server: MariaDb | None = request.getfixturevalue("mariadb") if request.param == "mariadb" else None
-    made = FundingWorld(folder, None if server is None else server.create_database("funding"))
-    yield made
-    made.close()
-    if server is not None:
-        server.drop_database("funding")
-
-
-@pytest.fixture
-def ada(world: FundingWorld) -> Customer:
-    return world.customer()
 
 
 async def ask(
@@ -129,6 +114,16 @@ def test_one_webhook_from_many_threads_posts_once(world: FundingWorld, ada: Cust
     assert world.findings() == []
 
 
+async def test_one_webhook_over_http_at_once_posts_once(world: FundingWorld, ada: Customer) -> None:
+    top_up = world.top_ups.request(ada.wallet_id, delayed(), idempotency_key="key-1")
+    assert isinstance(top_up, TopUp)
+    event = world.event(top_up.top_up_id, ProviderWord.SUCCEEDED)
+    async with world.people.http() as http:
+        answers = await asyncio.gather(*(world.deliver(http, event) for _ in range(THREADS)))
+    assert sorted(answer.json()["data"]["effect"] for answer in answers) == ["applied", *["repeated"] * (THREADS - 1)]
+    assert (world.available(ada), credits_of(world, top_up.top_up_id)) == (AMOUNT, 1)
+
+
 def test_many_webhooks_of_one_charge_at_once_post_once(world: FundingWorld, ada: Customer) -> None:
     top_up = world.top_ups.request(ada.wallet_id, delayed(), idempotency_key="key-1")
     assert isinstance(top_up, TopUp)
@@ -189,21 +184,24 @@ async def test_a_provider_that_is_away_is_asked_again_under_the_same_key(world: 
 async def test_what_nobody_decides_expires_and_money_that_comes_after_all_is_credited(
     world: FundingWorld, ada: Customer
 ) -> None:
-    def expire() -> int:
-        now_ms = world.clock.now_ms()
-        return run_transaction(world.engine, lambda s: top_up_service.expire_due(s, now_ms=now_ms))
+    async def send(_topic: Topic, _terminal_id: TerminalId, _message: bytes) -> bool:
+        return False
 
-    while expire():
-        pass
+    async def status_after_upkeep() -> object:
+        await Upkeep(world.clouds.cloud, send).expire()
+        async with world.people.http() as http:
+            client = Client(http, headers)
+            return (await ask(client, "sandbox-delay"))[1]["status"]
+
+    async with world.signed_in(ada.email) as client:
+        headers = client.headers
     top_up = world.top_ups.request(ada.wallet_id, delayed(), idempotency_key="key-1")
     assert isinstance(top_up, TopUp)
     world.clock.pass_s(LIFETIME_MS[TopUpMethod.CARD] / 1000 - 0.001)
-    assert expire() == 0
+    assert await status_after_upkeep() == "requested"
     world.clock.pass_s(0.001)
-    assert expire() == 1
-    assert expire() == 0
+    assert await status_after_upkeep() == "expired"
     async with world.signed_in(ada.email) as client:
-        assert (await ask(client, "sandbox-delay"))[1]["status"] == "expired"
         late = world.event(top_up.top_up_id, ProviderWord.SUCCEEDED)
         assert (await world.deliver(client.http, late)).json()["data"] == {"effect": "applied"}
     assert world.available(ada) == AMOUNT
@@ -259,43 +257,35 @@ async def test_a_foreign_top_up_is_as_unknown_as_none(world: FundingWorld, ada: 
     assert [(each.status_code, each.json()["code"]) for each in answers] == [(404, "top_up_unknown")] * 2
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"amount_minor": 0},
-        {"amount_minor": -1},
-        {"amount_minor": 1.5},
-        {"amount_minor": "5000"},
-        {"amount_minor": True},
-        {"amount_minor": 10_000_01},
-        {"amount_minor": None},
-        {"method": "cash"},
-        {"method": 1},
-        {"instrument": ""},
-        {"instrument": "x" * 65},
-        {"instrument": "tok\u202e1"},
-        {"instrument": "4111111111111111"},
-        {"currency": "EUR"},
-    ],
-    ids=str,
-)
-async def test_a_wish_that_cannot_be_meant_is_refused(
-    world: FundingWorld, ada: Customer, changes: dict[str, object]
-) -> None:
-    body = {"amount_minor": AMOUNT, "method": "card", "instrument": "sandbox-approve", **changes}
+BAD_WISHES: list[dict[str, object]] = [
+    {"amount_minor": 0},
+    {"amount_minor": -1},
+    {"amount_minor": 1.5},
+    {"amount_minor": "5000"},
+    {"amount_minor": True},
+    {"amount_minor": 10_000_01},
+    {"amount_minor": None},
+    {"method": "cash"},
+    {"method": 1},
+    {"instrument": ""},
+    {"instrument": "x" * 65},
+    {"instrument": "tok\u202e1"},
+    {"instrument": "4111111111111111"},
+    {"currency": "EUR"},
+]
+
+
+async def test_a_wish_that_cannot_be_meant_is_refused(world: FundingWorld, ada: Customer) -> None:
+    meant = {"amount_minor": AMOUNT, "method": "card", "instrument": "sandbox-approve"}
     async with world.signed_in(ada.email) as client:
-        answer = await client.ask("POST", "/me/topups", body, headers={"Idempotency-Key": "key-1"})
-    assert answer.status_code == 422, answer.text
+        for changes in BAD_WISHES:
+            answer = await client.ask("POST", "/me/topups", meant | changes, headers={"Idempotency-Key": "key-1"})
+            assert answer.status_code == 422, changes
+        for key in (None, "", "x" * 65, "two words"):
+            headers = {} if key is None else {"Idempotency-Key": key}
+            answer = await client.ask("POST", "/me/topups", meant, headers=headers)
+            assert answer.status_code == 422, key
     assert world.available(ada) == 0
-
-
-@pytest.mark.parametrize("key", [None, "", "x" * 65, "two words"], ids=str)
-async def test_a_wish_needs_a_key_of_its_own(world: FundingWorld, ada: Customer, key: str | None) -> None:
-    body = {"amount_minor": AMOUNT, "method": "card", "instrument": "sandbox-approve"}
-    headers = {} if key is None else {"Idempotency-Key": key}
-    async with world.signed_in(ada.email) as client:
-        answer = await client.ask("POST", "/me/topups", body, headers=headers)
-    assert answer.status_code == 422
 
 
 def test_open_wishes_are_bounded(world: FundingWorld, ada: Customer) -> None:
