@@ -38,6 +38,11 @@ _HTTP_CODES = {
     413: "too_large",
     415: "wrong_media_type",
 }
+_HTTP_WORDS = {
+    400: "The request could not be read; nothing was done.",
+    404: "There is no such path.",
+    405: "This path does not take that method; Allow names those that it takes.",
+}
 
 
 class Envelope(BaseModel, Generic[Data]):
@@ -147,8 +152,11 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         code = _HTTP_CODES.get(error.status_code, "http_error")
-        response = error_response(request.scope, error.status_code, code, str(error.detail))
+        message = _HTTP_WORDS.get(error.status_code, str(error.detail))
+        response = error_response(request.scope, error.status_code, code, message)
         response.headers.update(error.headers or {})
+        if error.status_code == 405:
+            response.headers["Allow"] = ", ".join(_methods(app, request.scope)) or response.headers["Allow"]
         return response
 
     @app.exception_handler(DatabaseError)
@@ -198,6 +206,12 @@ class RequestIds:
             await send(message)
 
         await self._app(scope, receive, send_named)
+
+
+def _methods(app: FastAPI, scope: MutableMapping[str, Any]) -> list[str]:
+    """Return every method of a path; the router knows only those of the first route on it."""
+    path = getattr(scope.get("route"), "path", "")
+    return sorted(method.upper() for method in app.openapi()["paths"].get(path, ()))
 
 
 def _spell(part: object) -> str:

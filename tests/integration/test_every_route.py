@@ -1,0 +1,122 @@
+"""Every route under /api/v1, asked what its schema allows and what it forbids, with a login and without.
+
+schemathesis makes the requests from the application's own OpenAPI and runs all its checks on each answer. They are
+the same in every run, and come from a customer, a merchant's owner and an operator.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import APIOperation, BaseSchema, Case, GenerationMode
+from schemathesis.checks import positive_data_acceptance
+from schemathesis.core.result import Ok
+
+from cloud.identity.lockout import Locked
+from cloud.identity.passwords import SecretRefusal
+from cloud.identity.refusals import IdentityRefusal
+from cloud.identity.service import OpenedSession
+from cloud.permissions import Role
+from cloud.wallets.customer_service import CustomerRefusal
+from tests.counts import count
+from tests.fakes.identity_world import MERCHANT_SCOPE, IdentityWorld
+
+Operation = APIOperation[Any, Any, Any, Any]
+AnyCase = Case[Any]
+
+RULES = {*SecretRefusal, IdentityRefusal.EMAIL_INVALID, CustomerRefusal.PHONE_INVALID, CustomerRefusal.NAME_INVALID}
+"""Refusals of what a schema has to allow, because no schema can say it: a password that everybody tries first."""
+ROUTES_MIN = 17
+
+
+@dataclass
+class Asker:
+    """Somebody who is signed in, and signs in again wherever a request has ended the session."""
+
+    world: IdentityWorld
+    email: str
+    token: str = ""
+    visits: int = 0
+
+    def ask(self, case: AnyCase) -> None:
+        """Send the request and check its answer by everything that schemathesis checks."""
+        self._sign_in()
+        headers = {"Authorization": f"Bearer {self.token}"}
+        answer = case.call(headers=headers)
+        is_by_rule = answer.status_code == 422 and answer.json()["code"] in RULES
+        case.validate_response(
+            answer,
+            headers=headers,
+            excluded_checks=[positive_data_acceptance] if is_by_rule else [],
+            transport_kwargs={"headers": headers},
+        )
+
+    def _sign_in(self) -> None:
+        if self.world.identity.find_session(self.token) is not None:
+            return
+        self.visits += 1
+        opened = self.world.log_in(self.email, address=f"198.51.100.{self.visits % 250}")
+        if isinstance(opened, Locked):
+            # A request has guessed at the password; no lock is longer than a day.
+            self.world.clock.pass_s(24 * 3600)
+            opened = self.world.log_in(self.email, address="203.0.113.1")
+        assert isinstance(opened, OpenedSession), opened
+        self.token = opened.token
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdentityWorld]:
+    made = IdentityWorld(tmp_path_factory.mktemp("every"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def askers(world: IdentityWorld) -> list[Asker]:
+    """A customer, a merchant's owner and an operator."""
+    roles = {Role.CUSTOMER: "W000000000001", Role.OWNER: MERCHANT_SCOPE, Role.ADMINISTRATOR: ""}
+    for role, scope in roles.items():
+        world.person(f"{role}@example.org", role, scope=scope)
+    return [Asker(world, f"{role}@example.org") for role in roles]
+
+
+@pytest.fixture(scope="module")
+def described(world: IdentityWorld) -> BaseSchema:
+    return schemathesis.openapi.from_asgi("/api/v1/openapi.json", world.app)
+
+
+@pytest.mark.parametrize("mode", GenerationMode)
+def test_every_route_answers_as_it_says(described: BaseSchema, askers: list[Asker], mode: GenerationMode) -> None:
+    walked = list(operations(described))
+    for operation in walked:
+
+        @settings(max_examples=count(4, 200), derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case: AnyCase) -> None:
+            for asker in askers:
+                asker.ask(case)
+
+        ask()
+    assert len(walked) >= ROUTES_MIN
+
+
+def test_every_route_answers_as_it_says_at_every_border(described: BaseSchema, askers: list[Asker]) -> None:
+    asked = 0
+    for operation in operations(described):
+        generation = described.config.generation_for(operation=operation)
+        for case in described.iter_coverage_cases(
+            operation, generation_modes=list(GenerationMode), generation_config=generation
+        ):
+            askers[asked % len(askers)].ask(case)
+            asked += 1
+    assert asked >= 10 * ROUTES_MIN
+
+
+def operations(described: BaseSchema) -> Iterator[Operation]:
+    """Every operation of the interface that answers in the envelope."""
+    for found in described.include(path_regex="^/api/v1/").get_all_operations():
+        assert isinstance(found, Ok), found
+        yield found.ok()
