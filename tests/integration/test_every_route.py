@@ -6,6 +6,7 @@ the same in every run, and come from a customer, a merchant's owner and an opera
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -93,7 +94,7 @@ def test_every_route_answers_as_it_says(described: BaseSchema, askers: list[Aske
     walked = list(operations(described))
     for operation in walked:
 
-        @settings(max_examples=count(4, 200), derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=count(2, 200), derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy(generation_mode=mode))
         def ask(case: AnyCase) -> None:
             for asker in askers:
@@ -107,9 +108,10 @@ def test_every_route_answers_as_it_says_at_every_border(described: BaseSchema, a
     asked = 0
     for operation in operations(described):
         generation = described.config.generation_for(operation=operation)
-        for case in described.iter_coverage_cases(
+        cases = described.iter_coverage_cases(
             operation, generation_modes=list(GenerationMode), generation_config=generation
-        ):
+        )
+        for case in islice(cases, 0, None, count(2, 1)):
             askers[asked % len(askers)].ask(case)
             asked += 1
     assert asked >= 10 * ROUTES_MIN
