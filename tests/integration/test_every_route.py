@@ -24,6 +24,7 @@ from cloud.permissions import Role
 from cloud.wallets.customer_service import CustomerRefusal
 from tests.counts import count
 from tests.fakes.identity_world import MERCHANT_SCOPE, IdentityWorld
+from tests.servers.mariadb import MariaDb
 
 Operation = APIOperation[Any, Any, Any, Any]
 AnyCase = Case[Any]
@@ -69,10 +70,11 @@ class Asker:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdentityWorld]:
-    made = IdentityWorld(tmp_path_factory.mktemp("every"))
+def world(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDb) -> Iterator[IdentityWorld]:
+    made = IdentityWorld(tmp_path_factory.mktemp("every"), mariadb.create_database("every_route"))
     yield made
     made.close()
+    mariadb.drop_database("every_route")
 
 
 @pytest.fixture(scope="module")
