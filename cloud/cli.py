@@ -129,7 +129,26 @@ def worker_certificate(folder: Path, name: str, out: Path) -> None:
         _write_identity(out, name, issued, ring)
 
 
+def _show_config(context: click.Context, _parameter: click.Parameter, is_wanted: bool) -> None:
+    if not is_wanted or context.resilient_parsing:
+        return
+    from cloud.settings import shown
+
+    with _told_to_a_person():
+        for name, value in shown(_settings()).items():
+            click.echo(f"{name}={value}")
+    context.exit()
+
+
 @click.group()
+@click.option(
+    "--show-config",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_config,
+    help="Show every setting as the services would take it, without secrets, and exit.",
+)
 def cloud() -> None:
     """Run the cloud and look after its database."""
 
@@ -227,11 +246,13 @@ def serve(port: int | None, *, with_worker: bool) -> None:
     """Serve the cloud's HTTP until stopped."""
     import asyncio
 
+    from cloud import logs
     from cloud.serve import serve_cloud
 
-    _log_to_stderr()
     with _told_to_a_person():
-        asyncio.run(serve_cloud(_settings(), port=port, with_worker=with_worker))
+        settings = _settings()
+        logs.set_up(settings.log_format)
+        asyncio.run(serve_cloud(settings, port=port, with_worker=with_worker))
 
 
 @cloud.command()
@@ -239,11 +260,13 @@ def worker() -> None:
     """Take terminals' messages from the broker until stopped; several workers divide them."""
     import asyncio
 
+    from cloud import logs
     from cloud.serve import work_alone
 
-    _log_to_stderr()
     with _told_to_a_person():
-        asyncio.run(work_alone(_settings()))
+        settings = _settings()
+        logs.set_up(settings.log_format)
+        asyncio.run(work_alone(settings))
 
 
 @cloud.command()
@@ -366,15 +389,6 @@ def _told_to_a_person() -> Iterator[None]:
         raise click.ClickException(f"{error} [{error.code}]") from error
     except (OSError, ValidationError) as error:
         raise click.ClickException(str(error)) from error
-
-
-def _log_to_stderr() -> None:
-    import logging
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # Alembic's and the HTTP server's own chatter says nothing that an operator acts on.
-    for name in ("alembic", "uvicorn.access"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _has_logins(settings: "CloudSettings") -> bool:

@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud.errors import CloudError, CommitUnknownError, DatabaseError, SignInBusyError
+from cloud.logs import REQUEST_ID
 
 _log = logging.getLogger(__name__)
 Data = TypeVar("Data")
@@ -178,9 +179,9 @@ def install_error_handlers(app: FastAPI) -> None:
         return error_response(request.scope, 500, error.code, message)
 
     @app.exception_handler(Exception)
-    async def unexpected(request: Request, _error: Exception) -> JSONResponse:
-        # Starlette raises the error again behind this answer, so the server logs it whole.
-        _log.error("request_failed request_id=%s code=internal_error", request_id_of(request.scope))
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        request_id = request_id_of(request.scope)
+        _log.error("request_failed request_id=%s code=internal_error", request_id, exc_info=error)
         message = "Something went wrong in the cloud; please try again."
         return error_response(request.scope, 500, "internal_error", message)
 
@@ -196,6 +197,7 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         request_id = request_id_of(scope)
+        REQUEST_ID.set(request_id)
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":

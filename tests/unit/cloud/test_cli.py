@@ -67,3 +67,16 @@ def test_revocations_without_keys_leave_the_older_list_alone(tmp_path: Path) -> 
     assert done.exit_code == 1
     assert "[keyring_missing]" in done.output
     assert file.read_text() == "older"
+
+
+def test_show_config_prints_every_setting_without_secrets_and_starts_nothing(tmp_path: Path) -> None:
+    runner = CliRunner(env={"TILLBOX_DATA_FOLDER": str(tmp_path / "new"), "TILLBOX_OPERATOR_TOKEN": "hush"})
+    done = runner.invoke(cloud, ["--show-config"])
+    assert done.exit_code == 0, done.output
+    assert f"TILLBOX_DATA_FOLDER={tmp_path / 'new'}\n" in done.output
+    assert "TILLBOX_OPERATOR_TOKEN=(set)\n" in done.output
+    assert "hush" not in done.output
+    assert not (tmp_path / "new").exists()
+    refused = CliRunner(env={"TILLBOX_HTTP_PORT": "no port"}).invoke(cloud, ["--show-config"])
+    assert refused.exit_code == 1
+    assert "http_port" in refused.output
