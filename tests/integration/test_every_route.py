@@ -89,12 +89,13 @@ def described(world: IdentityWorld) -> BaseSchema:
     return schemathesis.openapi.from_asgi("/api/v1/openapi.json", world.app)
 
 
+@pytest.mark.timeout(count(300, 3600))
 @pytest.mark.parametrize("mode", GenerationMode)
 def test_every_route_answers_as_it_says(described: BaseSchema, askers: list[Asker], mode: GenerationMode) -> None:
     walked = list(operations(described))
     for operation in walked:
 
-        @settings(max_examples=count(2, 200), derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=count(2, 50), derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy(generation_mode=mode))
         def ask(case: AnyCase) -> None:
             for asker in askers:
@@ -104,6 +105,7 @@ def test_every_route_answers_as_it_says(described: BaseSchema, askers: list[Aske
     assert len(walked) >= ROUTES_MIN
 
 
+@pytest.mark.timeout(count(300, 3600))
 def test_every_route_answers_as_it_says_at_every_border(described: BaseSchema, askers: list[Asker]) -> None:
     asked = 0
     for operation in operations(described):
@@ -111,10 +113,10 @@ def test_every_route_answers_as_it_says_at_every_border(described: BaseSchema, a
         cases = described.iter_coverage_cases(
             operation, generation_modes=list(GenerationMode), generation_config=generation
         )
-        for case in islice(cases, 0, None, count(2, 1)):
+        for case in islice(cases, 0, None, count(4, 1)):
             askers[asked % len(askers)].ask(case)
             asked += 1
-    assert asked >= 10 * ROUTES_MIN
+    assert asked >= count(5, 20) * ROUTES_MIN
 
 
 def test_every_route_answers_as_it_says_about_what_is_there(
