@@ -11,7 +11,7 @@ import click
 
 from cloud import cli_books, cli_funding
 from cloud.cli_keys import keys
-from cloud.cli_shared import current_ms, log_to_stderr, settings_of_now, told_to_a_person, write_whole
+from cloud.cli_shared import current_ms, settings_of_now, told_to_a_person, write_whole
 
 if TYPE_CHECKING:
     from cloud.settings import CloudSettings
@@ -21,7 +21,26 @@ __all__ = ["cloud", "keys"]
 OPERATOR_PASSWORD_VARIABLE = "TILLBOX_OPERATOR_PASSWORD"  # noqa: S105 # The name of the variable, no password.
 
 
+def _show_config(context: click.Context, _parameter: click.Parameter, is_wanted: bool) -> None:
+    if not is_wanted or context.resilient_parsing:
+        return
+    from cloud.settings import shown
+
+    with told_to_a_person():
+        for name, value in shown(settings_of_now()).items():
+            click.echo(f"{name}={value}")
+    context.exit()
+
+
 @click.group()
+@click.option(
+    "--show-config",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_config,
+    help="Show every setting as the services would take it, without secrets, and exit.",
+)
 def cloud() -> None:
     """Run the cloud and look after its database."""
 
@@ -119,11 +138,13 @@ def serve(port: int | None, *, with_worker: bool) -> None:
     """Serve the cloud's HTTP until stopped."""
     import asyncio
 
+    from cloud import logs
     from cloud.serve import serve_cloud
 
-    log_to_stderr()
     with told_to_a_person():
-        asyncio.run(serve_cloud(settings_of_now(), port=port, with_worker=with_worker))
+        settings = settings_of_now()
+        logs.set_up(settings.log_format)
+        asyncio.run(serve_cloud(settings, port=port, with_worker=with_worker))
 
 
 @cloud.command()
@@ -131,11 +152,13 @@ def worker() -> None:
     """Take terminals' messages from the broker until stopped; several workers divide them."""
     import asyncio
 
+    from cloud import logs
     from cloud.serve import work_alone
 
-    log_to_stderr()
     with told_to_a_person():
-        asyncio.run(work_alone(settings_of_now()))
+        settings = settings_of_now()
+        logs.set_up(settings.log_format)
+        asyncio.run(work_alone(settings))
 
 
 @cloud.command()

@@ -44,12 +44,3 @@ def told_to_a_person() -> Iterator[None]:
         raise click.ClickException(f"{error} [{error.code}]") from error
     except (OSError, ValidationError) as error:
         raise click.ClickException(str(error)) from error
-
-
-def log_to_stderr() -> None:
-    import logging
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # Alembic's and the HTTP server's own chatter says nothing that an operator acts on.
-    for name in ("alembic", "uvicorn.access"):
-        logging.getLogger(name).setLevel(logging.WARNING)

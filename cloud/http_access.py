@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from cloud.http_errors import ApiError
 from cloud.permissions import Permission, SignedIn
@@ -43,12 +43,6 @@ _cookie = APIKeyCookie(
     scheme_name="session_cookie",
     name=TOKEN_COOKIE,
     description="Set by POST /api/v1/auth/login; no script can read it.",
-)
-_device = APIKeyHeader(
-    auto_error=False,
-    scheme_name="bound_device",
-    name=DEVICE_HEADER,
-    description="The id of the phone that the session is bound to (POST /api/v1/me/device).",
 )
 
 
@@ -102,12 +96,12 @@ class Gate:
 class DeviceGate(Gate):
     """The gate that also wants the phone which the session is bound to."""
 
-    def __call__(  # type: ignore[override]  # The framework reads one more parameter from the request.
+    def __call__(
         self,
         request: Request,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
         cookie: Annotated[str | None, Depends(_cookie)],
-        device_id: Annotated[str | None, Depends(_device)],
+        device_id: Annotated[str | None, Header(alias=DEVICE_HEADER)] = None,
     ) -> SignedIn:
         """Return who asks; raises the ``ApiError`` that says why not."""
         person = self._find_permitted(request, bearer, cookie)

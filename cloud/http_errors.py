@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud.errors import CloudError, CommitUnknownError, DatabaseError, SignInBusyError
+from cloud.logs import REQUEST_ID
 
 _log = logging.getLogger(__name__)
 Data = TypeVar("Data")
@@ -37,6 +38,11 @@ _HTTP_CODES = {
     408: "request_timeout",
     413: "too_large",
     415: "wrong_media_type",
+}
+_HTTP_WORDS = {
+    400: "The request could not be read; nothing was done.",
+    404: "There is no such path.",
+    405: "This path does not take that method; Allow names those that it takes.",
 }
 
 
@@ -147,8 +153,11 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         code = _HTTP_CODES.get(error.status_code, "http_error")
-        response = error_response(request.scope, error.status_code, code, str(error.detail))
+        message = _HTTP_WORDS.get(error.status_code, str(error.detail))
+        response = error_response(request.scope, error.status_code, code, message)
         response.headers.update(error.headers or {})
+        if error.status_code == 405:
+            response.headers["Allow"] = ", ".join(_methods(app, request.scope)) or response.headers["Allow"]
         return response
 
     @app.exception_handler(DatabaseError)
@@ -170,9 +179,9 @@ def install_error_handlers(app: FastAPI) -> None:
         return error_response(request.scope, 500, error.code, message)
 
     @app.exception_handler(Exception)
-    async def unexpected(request: Request, _error: Exception) -> JSONResponse:
-        # Starlette raises the error again behind this answer, so the server logs it whole.
-        _log.error("request_failed request_id=%s code=internal_error", request_id_of(request.scope))
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        request_id = request_id_of(request.scope)
+        _log.error("request_failed request_id=%s code=internal_error", request_id, exc_info=error)
         message = "Something went wrong in the cloud; please try again."
         return error_response(request.scope, 500, "internal_error", message)
 
@@ -188,6 +197,7 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         request_id = request_id_of(scope)
+        REQUEST_ID.set(request_id)
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -198,6 +208,12 @@ class RequestIds:
             await send(message)
 
         await self._app(scope, receive, send_named)
+
+
+def _methods(app: FastAPI, scope: MutableMapping[str, Any]) -> list[str]:
+    """Return every method of a path; the router knows only those of the first route on it."""
+    path = getattr(scope.get("route"), "path", "")
+    return sorted(method.upper() for method in app.openapi()["paths"].get(path, ()))
 
 
 def _spell(part: object) -> str:

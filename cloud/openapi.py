@@ -13,6 +13,7 @@ from pydantic import ConfigDict, JsonValue
 
 from cloud.http_access import CSRF_HEADER
 from cloud.http_errors import API_PREFIX, REQUEST_ID_HEADER, Refusal, is_enveloped
+from sync.layout import TIME_MS_BITS
 
 Schema = dict[str, Any]
 
@@ -45,7 +46,13 @@ _CODES = {
 }
 _METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 _UNSAFE = _METHODS - {"get"}
-_COOKIE, _CSRF, _DEVICE = "session_cookie", "csrf_token", "bound_device"
+_COOKIE, _CSRF = "session_cookie", "csrf_token"
+_DEVICE_HEADERS: Schema = {
+    "x-device-id": {"type": "string", "minLength": 1},
+    "x-device-time": {"type": "integer", "minimum": 0, "exclusiveMaximum": 1 << TIME_MS_BITS},
+    "x-device-signature": {"type": "string", "pattern": "^([0-9a-f]{2})+$"},
+}
+"""What a phone says of itself, and signs a request with; needed where asked for, as the route says in its own words."""
 _PLAIN_REFUSAL: Schema = {
     "type": "object",
     "title": "PlainRefusal",
@@ -113,6 +120,10 @@ def complete(schema: Schema) -> None:
 def _complete_operation(path: str, method: str, operation: Schema) -> None:
     if "security" in operation:
         operation["security"] = _alternatives(operation["security"], method)
+    for parameter in operation.get("parameters", ()):
+        known = _DEVICE_HEADERS.get(parameter["name"].lower())
+        if known is not None:
+            parameter.update(required=True, schema=known)
     responses = operation["responses"]
     for status in sorted(
         set(_common_refusals(path, operation)) | {int(each) for each in responses if each != "default"}
@@ -132,7 +143,7 @@ def _common_refusals(path: str, operation: Schema) -> Iterator[int]:
     yield from (408, 413, 500, 503)
     if schemes:
         yield from (401, 403)
-    if "x-device-signature" in names or _DEVICE in schemes:
+    if "x-device-id" in names:
         yield from (400, 403)
     if "requestBody" in operation:
         yield from (400, 422)
@@ -145,15 +156,9 @@ def _common_refusals(path: str, operation: Schema) -> Iterator[int]:
 
 
 def _alternatives(given: list[Schema], method: str) -> list[Schema]:
-    """Put together what goes together: cookie and CSRF token, and the bound phone with each way to sign in."""
-    needs_device = any(_DEVICE in each for each in given)
-    together = []
-    for each in given:
-        if set(each) == {_DEVICE}:
-            continue
-        with_csrf: Schema = {_CSRF: []} if _COOKIE in each and method in _UNSAFE else {}
-        together.append(each | with_csrf | ({_DEVICE: []} if needs_device else {}))
-    return together
+    """Put together what goes together: the cookie and, where something changes, the CSRF token."""
+    is_unsafe = method in _UNSAFE
+    return [each | ({_CSRF: []} if is_unsafe and _COOKIE in each else {}) for each in given]
 
 
 def _content(path: str, status: int) -> Schema:

@@ -6,7 +6,6 @@ for its commit, the next one checks. What one terminal sends stays with one of t
 """
 
 import asyncio
-import logging
 import multiprocessing
 import os
 import signal
@@ -19,6 +18,7 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
+from cloud import logs
 from cloud.foundation import Cloud, build_cloud, outlast_database
 from cloud.ingest.service import Incoming, Reply, take_batches
 from cloud.settings import CloudSettings
@@ -104,7 +104,7 @@ def _begin(settings: CloudSettings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_worker, daemon=True).start()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.set_up(settings.log_format)
     _cloud = build_cloud(settings)
 
 

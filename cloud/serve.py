@@ -10,7 +10,9 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from cloud.error_reports import Webhook, reporting_errors
 from cloud.foundation import Cloud, build_cloud
+from cloud.identity.peppers import PepperError
 from cloud.main import build_app
 from cloud.settings import CloudSettings
 from cloud.worker import run_worker
@@ -22,12 +24,14 @@ async def serve_cloud(settings: CloudSettings, *, port: int | None, with_worker:
     """Serve HTTP, with a worker beside it if asked; raises what says why it cannot start."""
     cloud = build_cloud(settings)
     stop = _until_signalled()
+    _warn_without_peppers(cloud)
     try:
-        app = build_app(cloud)
-        loops = [_serve(app, settings.http_host, settings.http_port if port is None else port, stop)]
-        if with_worker:
-            loops.append(run_worker(cloud))
-        await _until_first_ends(loops)
+        with reporting_errors(_reporter(settings), cloud.clock, service="tillbox cloud serve"):
+            app = build_app(cloud)
+            loops = [_serve(app, settings.http_host, settings.http_port if port is None else port, stop)]
+            if with_worker:
+                loops.append(run_worker(cloud))
+            await _until_first_ends(loops)
     finally:
         cloud.close()
 
@@ -37,9 +41,24 @@ async def work_alone(settings: CloudSettings) -> None:
     cloud: Cloud = build_cloud(settings)
     stop = _until_signalled()
     try:
-        await _until_first_ends([_wait(stop), run_worker(cloud)])
+        with reporting_errors(_reporter(settings), cloud.clock, service="tillbox cloud worker"):
+            await _until_first_ends([_wait(stop), run_worker(cloud)])
     finally:
         cloud.close()
+
+
+def _reporter(settings: CloudSettings) -> Webhook | None:
+    url = settings.error_webhook_url
+    return None if url is None else Webhook(url.get_secret_value())
+
+
+def _warn_without_peppers(cloud: Cloud) -> None:
+    try:
+        cloud.identity.hasher.require_pepper(None)
+    except PepperError as error:
+        _log.warning(
+            "peppers_missing code=%s; nobody can log in until %s is there", error.code, cloud.settings.pepper_file
+        )
 
 
 def _until_signalled() -> asyncio.Event:
@@ -56,7 +75,13 @@ async def _wait(stop: asyncio.Event) -> None:
 
 async def _serve(app: FastAPI, host: str, port: int, stop: asyncio.Event) -> None:
     config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=2, server_header=False
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        timeout_graceful_shutdown=2,
+        server_header=False,
+        log_config=None,
     )
     server = _QuietServer(config)
     serving = asyncio.create_task(server.serve())

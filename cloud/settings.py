@@ -3,12 +3,15 @@
 Every name has a default that suits one machine, so that the embedded cloud starts without any setting.
 """
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cloud.logs import LogFormat
 
 
 def _only_digits(value: object) -> object:
@@ -32,7 +35,7 @@ class TopUpProvider(StrEnum):
 class CloudSettings(BaseSettings):
     """One process's settings; amounts in minor units, durations in seconds."""
 
-    model_config = SettingsConfigDict(env_prefix="TILLBOX_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="TILLBOX_", frozen=True, hide_input_in_errors=True)
 
     data_folder: Path = Path("build/cloud")
     """Where the embedded database and the role keys live."""
@@ -66,6 +69,10 @@ class CloudSettings(BaseSettings):
     """Lets operators in over HTTP; without one nobody gets in."""
     metrics_token: SecretStr | None = None
     """Lets monitoring fetch ``/metrics``; without one nobody does."""
+    log_format: LogFormat = LogFormat.TEXT
+    """``text`` for people, ``json`` for machines: one object a line."""
+    error_webhook_url: SecretStr | None = None
+    """Where each logged error is posted, without its text; the address itself is a secret."""
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
     """The currency of the policy that boxes are sent."""
 
@@ -85,6 +92,13 @@ class CloudSettings(BaseSettings):
     payment_no_pin_limit_minor: MinorUnits = 50_00
     """Up to this an online payment is confirmed by one tap, above it by PIN or password (protocol §5)."""
 
+    @field_validator("error_webhook_url")
+    @classmethod
+    def _is_a_web_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("begins with https:// or http://")
+        return url
+
     @property
     def key_folder(self) -> Path:
         """Where the role keys lie, made by ``tillbox keys init``."""
@@ -99,3 +113,18 @@ class CloudSettings(BaseSettings):
     def effective_database_url(self) -> str:
         """The URL to connect to: the given one, else the embedded database's."""
         return self.database_url or f"sqlite:///{self.data_folder / 'cloud.sqlite3'}"
+
+
+def shown(settings: CloudSettings) -> dict[str, str]:
+    """Return what every setting is, by its name in the environment; of secrets only that they are there."""
+    return {f"TILLBOX_{name.upper()}": _shown(value) for name, value in settings}
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, SecretStr):
+        return "(set)"
+    # Whatever stands between the user's name and the last @, and behind a question mark, may be a password.
+    address = re.sub(r"^([\w+.-]+://[^:/@]*):.*@", r"\1:(set)@", str(value), flags=re.DOTALL)
+    return re.sub(r"\?.*", "?(set)", address, flags=re.DOTALL) if "://" in address else address

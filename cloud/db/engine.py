@@ -43,6 +43,7 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
 def _make_mysql_engine(url: URL, *, pool_size: int) -> Engine:
     return create_engine(
         url,
+        hide_parameters=True,  # An error's text goes into the log; what people sent does not.
         isolation_level="READ COMMITTED",
         pool_pre_ping=True,
         pool_size=pool_size,
@@ -58,7 +59,7 @@ def _make_mysql_engine(url: URL, *, pool_size: int) -> Engine:
 
 
 def _make_sqlite_engine(url: URL, *, pool_size: int) -> Engine:
-    engine = create_engine(url, pool_size=pool_size, connect_args={"timeout": _SQLITE_BUSY_S})
+    engine = create_engine(url, hide_parameters=True, pool_size=pool_size, connect_args={"timeout": _SQLITE_BUSY_S})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:

@@ -17,7 +17,7 @@ from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.identity import login_service
 from cloud.identity.action_store import Action
 from cloud.identity.lockout import Locked
-from cloud.identity.passwords import SecretRefusal
+from cloud.identity.passwords import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, SecretRefusal
 from cloud.identity.refusals import WORDS, IdentityRefusal
 from cloud.identity.service import Identity, OpenedSession
 from cloud.openapi import example, refusals
@@ -45,6 +45,21 @@ class StrictBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+NewSecret = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=TEXT_LENGTH_MAX,
+        json_schema_extra={"minLength": PASSWORD_LENGTH_MIN, "maxLength": PASSWORD_LENGTH_MAX},
+        description="Neither the e-mail address nor among the first that anybody tries.",
+    ),
+]
+"""A password to be; its own rules say in better words than a schema's what is wrong with it."""
+EmailText = Annotated[
+    str, Field(min_length=1, max_length=TEXT_LENGTH_MAX, json_schema_extra={"format": "email", "maxLength": 254})
+]
+
+
 class LogIn(StrictBody):
     """``cookie`` for browsers, ``bearer`` for integrations, which get the token in the answer."""
 
@@ -61,7 +76,7 @@ class NewPassword(StrictBody):
     model_config = example({"password": "nine bean rows", "new_password": "a hive for the honey bee"})
 
     password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
-    new_password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
+    new_password: NewSecret
 
 
 class Held(BaseModel):

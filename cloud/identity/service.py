@@ -6,6 +6,7 @@ without holding a lock, and a second transaction writes what came of it, if the 
 
 import base64
 import hashlib
+import logging
 import secrets as system_secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from sync.clock import Clock
 from sync.ids import RandomBytes
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 TOKEN_SIZE = 32
 TOKEN_LENGTH = 43
 SESSIONS_MAX = 50
@@ -70,6 +72,7 @@ class Identity:
         with self.hasher.turn():
             reserved = self._reserve_log_in(spelled, address)
             if isinstance(reserved, Locked):
+                _log_locked_out(AttemptPurpose.PASSWORD, spelled, address)
                 return reserved
             is_right = self.hasher.is_right(_hash(reserved), Purpose.PASSWORD, password)
             if not is_right or reserved.login is None:
@@ -172,7 +175,10 @@ class Identity:
     def reserve_visit(self, address: str) -> Locked | None:
         """Count a registration from this address, before anything is done for it."""
         now_ms = self._clock.now_ms()
-        return run_transaction(self._engine, lambda session: _count_visit(session, address, now_ms=now_ms))
+        locked = run_transaction(self._engine, lambda session: _count_visit(session, address, now_ms=now_ms))
+        if locked is not None:
+            _log_locked_out(AttemptPurpose.ADDRESS, address, address)
+        return locked
 
     def _reserve_log_in(self, email: str, address: str) -> _Reserved | Locked:
         now_ms = self._clock.now_ms()
@@ -204,7 +210,10 @@ class Identity:
             locked = attempt_store.reserve_attempt(session, subject, counted_as, count=count_attempt, now_ms=now_ms)
             return locked or _Reserved(login, secret)
 
-        return run_transaction(self._engine, work)
+        reserved = run_transaction(self._engine, work)
+        if isinstance(reserved, Locked):
+            _log_locked_out(counted_as, subject, "")
+        return reserved
 
     def _verify(
         self, login_id: str, purpose: Purpose, text: str, *, subject: str, then: Callable[[Session], object]
@@ -294,6 +303,12 @@ class Identity:
     def _again(self, work: Callable[[Session], T]) -> T:
         # Looking up nothing lets a commit of unknown outcome run again: this work done twice is done once.
         return run_transaction(self._engine, work, lookup=lambda _session: None)
+
+
+def _log_locked_out(purpose: AttemptPurpose, subject: str, address: str) -> None:
+    # The hash tells one subject from another, as in the table of attempts, and nobody who it is.
+    hashed = attempt_store.subject_hash(subject)[:8].hex()
+    _log.warning("locked_out purpose=%s subject=%s address=%s", purpose.value, hashed, address)
 
 
 def hash_token(token: str) -> bytes:

@@ -5,14 +5,14 @@ from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field
 from sqlalchemy import Engine
 
 from cloud.db import run_read, run_transaction
 from cloud.http_access import Access
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.identity import login_service
-from cloud.identity.api import TEXT_LENGTH_MAX, StrictBody, or_refuse
+from cloud.identity.api import EmailText, NewSecret, StrictBody, or_refuse
 from cloud.identity.refusals import IdentityRefusal
 from cloud.identity.service import Identity
 from cloud.identity.tables import LoginStatus
@@ -48,8 +48,8 @@ class NewMember(StrictBody):
 
     model_config = example({"email": "till@example.org", "password": "nine bean rows", "role": "cashier"})
 
-    email: str = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
-    password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
+    email: EmailText
+    password: NewSecret
     role: StaffRole = Field(strict=False)
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from cloud.http_access import Access, address_of, open_to_all
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
-from cloud.identity.api import TEXT_LENGTH_MAX, StrictBody, or_refuse
+from cloud.identity.api import TEXT_LENGTH_MAX, EmailText, NewSecret, StrictBody, or_refuse
 from cloud.identity.refusals import IdentityRefusal
 from cloud.identity.service import Identity
 from cloud.openapi import example, refusals
@@ -50,9 +50,9 @@ class NewAccount(StrictBody):
     )
 
     name: str = Field(min_length=1, max_length=200)
-    email: str = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
-    phone: str = Field(min_length=1, max_length=30)
-    password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
+    email: EmailText
+    phone: str = Field(min_length=1, max_length=30, json_schema_extra={"pattern": r"^\+[1-9][0-9]{7,14}$"})
+    password: NewSecret
 
 
 class Account(BaseModel):
@@ -68,7 +68,12 @@ class NewPin(StrictBody):
     model_config = example({"password": "nine bean rows", "pin": "730184"})
 
     password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
-    pin: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
+    pin: SecretStr = Field(
+        min_length=1,
+        max_length=TEXT_LENGTH_MAX,
+        json_schema_extra={"pattern": "^[0-9]{6}$"},
+        description="Six digits, not among the first that anybody tries.",
+    )
 
 
 class ShownPin(StrictBody):

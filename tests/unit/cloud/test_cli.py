@@ -86,3 +86,16 @@ def test_a_table_that_is_not_there_is_no_proof(tmp_path: Path) -> None:
     done = run(tmp_path, "verify")
     assert done.exit_code == 1
     assert "was it migrated?" in done.output
+
+
+def test_show_config_prints_every_setting_without_secrets_and_starts_nothing(tmp_path: Path) -> None:
+    runner = CliRunner(env={"TILLBOX_DATA_FOLDER": str(tmp_path / "new"), "TILLBOX_OPERATOR_TOKEN": "hush"})
+    done = runner.invoke(cloud, ["--show-config"])
+    assert done.exit_code == 0, done.output
+    assert f"TILLBOX_DATA_FOLDER={tmp_path / 'new'}\n" in done.output
+    assert "TILLBOX_OPERATOR_TOKEN=(set)\n" in done.output
+    assert "hush" not in done.output
+    assert not (tmp_path / "new").exists()
+    refused = CliRunner(env={"TILLBOX_HTTP_PORT": "no port"}).invoke(cloud, ["--show-config"])
+    assert refused.exit_code == 1
+    assert "http_port" in refused.output

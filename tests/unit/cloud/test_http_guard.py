@@ -86,6 +86,11 @@ async def test_who_is_not_signed_in_is_told_how_and_a_wrong_method_which_there_a
     answer = await http.delete("/api/v1/auth/me")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET")
     assert answer.json()["code"] == "method_not_allowed"
+    # Two routes on one path are two to the framework.
+    answer = await http.delete("/api/v1/merchants/00000000000000aa/staff")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, POST")
+    answer = await http.delete("/")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET")
 
 
 async def test_the_overview_may_run_its_own_script_and_no_other(http: httpx.AsyncClient) -> None:

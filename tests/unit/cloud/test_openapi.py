@@ -112,10 +112,11 @@ def test_a_browser_needs_its_csrf_token_where_something_changes_and_nowhere_else
 
 
 def test_the_bound_phone_is_asked_for_besides_the_login(schema: dict[str, Any]) -> None:
-    asked = [path for _, path, operation in operations(schema) if "bound_device" in str(operation.get("security"))]
-    assert asked == ["/api/v1/me/pin/verify"]
-    security = schema["paths"]["/api/v1/me/pin/verify"]["post"]["security"]
-    assert all("bound_device" in alternative and len(alternative) >= 2 for alternative in security)
+    operation = schema["paths"]["/api/v1/me/pin/verify"]["post"]
+    (header,) = operation["parameters"]
+    assert (header["name"], header["in"], header["required"]) == ("X-Device-ID", "header", True)
+    assert operation["security"] == [{"access_token": []}, {"session_cookie": [], "csrf_token": []}]
+    assert "400" in operation["responses"]
 
 
 def test_every_scheme_and_every_shape_that_is_named_is_described(schema: dict[str, Any]) -> None:

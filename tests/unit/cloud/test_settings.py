@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from cloud.settings import CloudSettings
+from cloud.settings import CloudSettings, shown
+
+SECRET_SETTINGS = {
+    "DATABASE_URL": "mysql://tillbox:hush/@:hush@host/name?password=hush",
+    "REDIS_URL": "redis://:hush@host:6379/0",
+    "OPERATOR_TOKEN": "hush",
+    "METRICS_TOKEN": "hush",
+    "ERROR_WEBHOOK_URL": "https://chat.example/hush",
+}
 
 
 def test_the_defaults_are_the_figures_of_the_seed_and_an_embedded_database() -> None:
@@ -32,3 +40,24 @@ def test_a_setting_that_makes_no_sense_stops_the_start(monkeypatch: pytest.Monke
     monkeypatch.setenv(f"TILLBOX_{name}", value)
     with pytest.raises(ValidationError):
         CloudSettings()
+
+
+def test_every_setting_is_shown_and_no_secret_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRET_SETTINGS.items():
+        monkeypatch.setenv(f"TILLBOX_{name}", value)
+    said = shown(CloudSettings())
+    assert set(said) == {f"TILLBOX_{name.upper()}" for name in CloudSettings.model_fields}
+    assert (said["TILLBOX_HTTP_PORT"], said["TILLBOX_BROKER_HOST"], said["TILLBOX_LOG_FORMAT"]) == ("8800", "–", "text")
+    assert said["TILLBOX_DATABASE_URL"] == "mysql://tillbox:(set)@host/name?(set)"
+    assert said["TILLBOX_REDIS_URL"] == "redis://:(set)@host:6379/0"
+    assert said["TILLBOX_OPERATOR_TOKEN"] == said["TILLBOX_ERROR_WEBHOOK_URL"] == "(set)"
+    assert not [line for line in said.values() if "hush" in line]
+
+
+@pytest.mark.parametrize("name", ["ERROR_WEBHOOK_URL", "LOG_FORMAT", "REQUEST_TIMEOUT_S"])
+def test_a_setting_that_is_refused_is_named_and_not_repeated(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"TILLBOX_{name}", "hush")
+    with pytest.raises(ValidationError) as refused:
+        CloudSettings()
+    assert name.lower() in str(refused.value)
+    assert "hush" not in str(refused.value)
