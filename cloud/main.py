@@ -38,7 +38,6 @@ from cloud.wallets import api as wallets_api
 from cloud.wallets.registration import Registration
 from cloud.wallets.reserve import GrantPolicy
 from cloud.wallets.top_up_service import TopUps
-from cloud.wallets.view_service import spent_by_ledger
 from sync.ids import MerchantId, SiteId
 
 TERMINALS_SHOWN_MAX = 1000
@@ -100,7 +99,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         profile_api.make_router(_profiles(cloud, access)),
         logo_api.make_router(logo_api.LogoApi(cloud.engine, cloud.clock, access)),
         customer_api.make_router(customer_api.CustomerApi(cloud.engine, cloud.clock, access)),
-        wallet_api.make_router(wallet_api.OwnWalletApi(cloud.engine, cloud.clock, access, spent_by_ledger)),
+        wallet_api.make_router(wallet_api.OwnWalletApi(cloud.engine, cloud.clock, access)),
         top_up_api.make_router(top_up_api.TopUpApi(access, top_ups)),
     ):
         app.include_router(refuse_open_doors(router))

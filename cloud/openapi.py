@@ -4,6 +4,7 @@ Routes name the refusals of their own in one line (``responses=refusals(404, 409
 a route is (it asks for a login, takes a body, changes something) is added here, so that no route can forget it.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,7 +84,7 @@ def example(fields: dict[str, str]) -> ConfigDict:
 
 def operation_id(route: APIRoute) -> str:
     """Name an operation for generated clients: by its tag and function, so that a path may change."""
-    return "_".join(map(str, (*route.tags[:1], route.name)))
+    return "_".join(re.sub(r"\W+", "_", str(part)) for part in (*route.tags[:1], route.name))
 
 
 def install(app: FastAPI) -> None:

@@ -1,11 +1,11 @@
-"""What happened on an account, for those who may look: statements by page, and what was spent since a moment.
+"""What happened on an account, for those who may look: statements by page, and the proof of the books.
 
 An account's own sequence is the order: it has no gap and was given out under the account's lock, so each line begins
 where the one before ended, whatever clocks and automatic ids say.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -14,11 +14,9 @@ from sqlalchemy.orm import Session
 from cloud.db import run_read
 from cloud.ledger import history_store, store
 from cloud.ledger.audit import Finding, FindingKind, TrialBalanceLine, trial_balance, verify_ledger
-from cloud.ledger.entries import AccountRef, EntryKind
+from cloud.ledger.entries import AccountRef
 from cloud.ledger.history_lines import HistoryFilter, HistoryLine
 
-SPENDING = frozenset({EntryKind.ONLINE_SALE, EntryKind.OFFLINE_SALE})
-"""What counts to a payer's daily limit (protocol §4)."""
 _PAGE = 500
 _OF_ACCOUNTS = frozenset({FindingKind.TOTAL_DIFFERS, FindingKind.CHAIN_BROKEN})
 
@@ -54,12 +52,6 @@ def all_lines(engine: Engine, account: AccountRef, wanted: HistoryFilter) -> Ite
             return
         yield page
         after = page[-1].sequence
-
-
-def spent_since(session: Session, accounts: Collection[AccountRef], *, since_ms: int) -> int:
-    """What a payer's accounts have spent since then, in minor units: sales, less those of them that were reversed."""
-    ids = store.find_account_ids(session, accounts)
-    return history_store.spent_since(session, sorted(ids.values()), SPENDING, since_ms=since_ms) if ids else 0
 
 
 def prove(session: Session) -> Proof:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from cloud.ledger.entries import EntryKind
@@ -26,24 +26,6 @@ def lines_after(
     """The oldest lines after a sequence, the oldest first."""
     conditions = [*_conditions(account_id, wanted), POSTINGS.c.account_sequence > after_sequence]
     return _lines(session, conditions, order=POSTINGS.c.account_sequence.asc(), limit=limit)
-
-
-def spent_since(session: Session, account_ids: Collection[int], kinds: Collection[EntryKind], *, since_ms: int) -> int:
-    """What left the accounts by entries of these kinds since then, less what came back of those same entries."""
-    wanted = [kind.value for kind in kinds]
-    reversed_entries = JOURNAL_ENTRIES.alias("reversed_entries")
-    is_sale = JOURNAL_ENTRIES.c.kind.in_(wanted)
-    is_taken_back = and_(reversed_entries.c.kind.in_(wanted), reversed_entries.c.posted_ms >= since_ms)
-    joined = POSTINGS.join(JOURNAL_ENTRIES, JOURNAL_ENTRIES.c.id == POSTINGS.c.entry_id).outerjoin(
-        reversed_entries, reversed_entries.c.cause == JOURNAL_ENTRIES.c.reverses
-    )
-    statement = (
-        select(func.coalesce(-func.sum(POSTINGS.c.amount_minor), 0))
-        .select_from(joined)
-        .where(POSTINGS.c.account_id.in_(account_ids), JOURNAL_ENTRIES.c.posted_ms >= since_ms)
-        .where(or_(is_sale, is_taken_back))
-    )
-    return int(session.execute(statement).scalar_one())
 
 
 def account_names(session: Session, account_ids: Collection[int]) -> dict[int, str]:

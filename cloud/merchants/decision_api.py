@@ -20,6 +20,7 @@ from cloud.merchants.lifecycle import MerchantAction, MerchantStatus
 from cloud.merchants.profile_service import TerminalsOf
 from cloud.merchants.shapes import MerchantHex, MerchantShown, refuse, show
 from cloud.merchants.store import Merchant
+from cloud.openapi import refusals
 from cloud.permissions import Permission, SignedIn
 from sync.clock import Clock
 from sync.ids import MerchantId
@@ -105,12 +106,12 @@ def _add_reading(router: APIRouter, api: DecisionApi) -> None:
         next_cursor = listed[-1].merchant_id if len(found) > limit else None
         return ok(request, MerchantPage(merchants=listed, next_cursor=next_cursor))
 
-    @router.get("/{merchant_id}", dependencies=may_decide)
+    @router.get("/{merchant_id}", dependencies=may_decide, responses=refusals(404))
     def read(merchant_id: MerchantHex, request: Request) -> Envelope[MerchantShown]:
         """Show a merchant with its shops and boxes."""
         return ok(request, _read_back(api, MerchantId(bytes.fromhex(merchant_id))))
 
-    @router.get("/{merchant_id}/actions", dependencies=may_decide)
+    @router.get("/{merchant_id}/actions", dependencies=may_decide, responses=refusals(404))
     def actions(merchant_id: MerchantHex, request: Request) -> Envelope[list[ActionShown]]:
         """List what was done to a merchant, the newest first, at most 200."""
         done = run_read(api.engine, lambda s: actions_about(s, ActionSubject.MERCHANT, merchant_id))
@@ -118,7 +119,7 @@ def _add_reading(router: APIRouter, api: DecisionApi) -> None:
 
 
 def _add_decisions(router: APIRouter, api: DecisionApi) -> None:
-    @router.post("/{merchant_id}/{action}")
+    @router.post("/{merchant_id}/{action}", responses=refusals(404, 409))
     def decide(
         merchant_id: MerchantHex,
         action: OperatorAction,
@@ -133,7 +134,7 @@ def _add_decisions(router: APIRouter, api: DecisionApi) -> None:
         refuse(run_transaction(api.engine, lambda s: decision_service.decide(s, meant, wanted, decider)))
         return ok(request, _read_back(api, meant))
 
-    @router.put("/{merchant_id}/commission")
+    @router.put("/{merchant_id}/commission", responses=refusals(404, 409))
     def set_commission(
         merchant_id: MerchantHex,
         body: NewCommission,

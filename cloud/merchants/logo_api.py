@@ -16,6 +16,7 @@ from cloud.merchants import profile_service, profile_store
 from cloud.merchants.decision_service import Decider
 from cloud.merchants.logo import LogoType
 from cloud.merchants.shapes import MerchantHex, refuse
+from cloud.openapi import refusals
 from cloud.permissions import Permission, SignedIn
 from sync.clock import Clock
 from sync.ids import MerchantId
@@ -40,7 +41,10 @@ def make_router(api: LogoApi) -> APIRouter:
 
     # Not under the merchant: the gate would ask for a role there, and a customer has none.
     @router.get(
-        "/logos/{shown_id}", dependencies=[anybody], response_class=Response, responses={200: {"content": _PICTURES}}
+        "/logos/{shown_id}",
+        dependencies=[anybody],
+        response_class=Response,
+        responses={200: {"content": _PICTURES}, **refusals(404)},
     )
     def logo(shown_id: MerchantHex) -> Response:
         """Show a merchant's logo."""

@@ -28,7 +28,9 @@ from cloud.merchants.profile import (
 )
 from cloud.merchants.profile_service import TerminalsOf
 from cloud.merchants.shapes import WORDS, AccountShown, MerchantHex, MerchantShown, Place, refuse, show, show_account
+from cloud.openapi import refusals
 from cloud.permissions import Permission, SignedIn
+from cloud.rate_limit import REGISTRATIONS
 from sync.clock import Clock
 from sync.ids import MerchantId
 
@@ -77,7 +79,7 @@ class NewApplication(StrictBody):
     password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
 
 
-class NewAccount(StrictBody):
+class NewSettlementAccount(StrictBody):
     """Where the merchant is paid to."""
 
     holder: str = Field(min_length=1, max_length=NAME_LENGTH_MAX)
@@ -101,7 +103,12 @@ def make_router(api: ProfileApi) -> APIRouter:
 
 
 def _add_application(router: APIRouter, api: ProfileApi) -> None:
-    @router.post("/merchants/applications", status_code=201, dependencies=[Depends(open_to_all)])
+    @router.post(
+        "/merchants/applications",
+        status_code=201,
+        dependencies=[Depends(open_to_all), Depends(api.access.limited(REGISTRATIONS))],
+        responses=refusals(409),
+    )
     def apply(body: NewApplication, request: Request) -> Envelope[AppliedShown]:
         """Apply as a merchant; log in next. Payments begin once an operator has verified the business."""
         name, category, spelled = _spelled(body.business)
@@ -126,7 +133,7 @@ def _add_profile(router: APIRouter, api: ProfileApi) -> None:
         """Show the own merchant with its shops and boxes."""
         return ok(request, read_back(MerchantId(bytes.fromhex(merchant_id))))
 
-    @router.put("/merchants/{merchant_id}/profile")
+    @router.put("/merchants/{merchant_id}/profile", responses=refusals(404, 409))
     def change(
         merchant_id: MerchantHex, body: ProfileBody, request: Request, person: Annotated[SignedIn, owner]
     ) -> Envelope[MerchantShown]:
@@ -144,9 +151,9 @@ def _add_profile(router: APIRouter, api: ProfileApi) -> None:
         )
         return ok(request, read_back(meant))
 
-    @router.put("/merchants/{merchant_id}/settlement-account")
+    @router.put("/merchants/{merchant_id}/settlement-account", responses=refusals(404, 409))
     def change_account(
-        merchant_id: MerchantHex, body: NewAccount, request: Request, person: Annotated[SignedIn, owner]
+        merchant_id: MerchantHex, body: NewSettlementAccount, request: Request, person: Annotated[SignedIn, owner]
     ) -> Envelope[AccountShown]:
         """Replace where the merchant is paid to."""
         meant, decider = MerchantId(bytes.fromhex(merchant_id)), _decider(api, person)
@@ -160,7 +167,7 @@ def _add_profile(router: APIRouter, api: ProfileApi) -> None:
         )
         return ok(request, show_account(changed))
 
-    @router.post("/merchants/{merchant_id}/reapply")
+    @router.post("/merchants/{merchant_id}/reapply", responses=refusals(404, 409))
     def reapply(
         merchant_id: MerchantHex, request: Request, person: Annotated[SignedIn, owner]
     ) -> Envelope[MerchantShown]:

@@ -12,6 +12,7 @@ from cloud.http_access import Access
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.notifications import store
 from cloud.notifications.store import Notification
+from cloud.openapi import refusals
 from cloud.paging import ITEMS_DEFAULT, Cursor, CursorText, ItemsMax, Page, read_cursor
 from cloud.permissions import Permission, SignedIn
 from sync.clock import Clock
@@ -69,7 +70,7 @@ def make_router(api: NotificationsApi) -> APIRouter:
         behind = None if is_last else str(Cursor(shown[-1].notice.created_at_ms, shown[-1].notification_id))
         return ok(request, Page(items=[_shown(each) for each in shown], next_cursor=behind))
 
-    @router.post("/{notification_id}/read")
+    @router.post("/{notification_id}/read", responses=refusals(404))
     def read(
         notification_id: NotificationId, request: Request, person: Annotated[SignedIn, own_account]
     ) -> Envelope[None]:

@@ -14,6 +14,7 @@ from cloud.http_errors import API_PREFIX, Envelope, ok
 from cloud.identity.api import TEXT_LENGTH_MAX, StrictBody
 from cloud.identity.api import or_refuse as identity_or_refuse
 from cloud.identity.service import Identity
+from cloud.openapi import refusals
 from cloud.paging import ITEMS_DEFAULT, ITEMS_MAX, CursorText, ItemsMax, Page, read_cursor
 from cloud.payments import confirmation, service
 from cloud.payments.confirmation import Confirmation
@@ -24,6 +25,7 @@ from cloud.payments.shapes import PaymentShown, SaleShown, or_refuse, payment_sh
 from cloud.payments.states import PaymentStatus
 from cloud.payments.store import Filter, OnlinePayment
 from cloud.permissions import Permission, SignedIn
+from cloud.rate_limit import PAYMENTS
 from cloud.sessions.service import VerifyCode
 from cloud.wallets.reserve import GrantPolicy
 from sync.clock import Clock
@@ -106,7 +108,7 @@ def _add_reading(router: APIRouter, api: PaymentsApi) -> None:
         )
         return ok(request, [payment_shown(each, now_ms=now_ms) for each in found])
 
-    @router.get("/payments/{payment_id}")
+    @router.get("/payments/{payment_id}", responses=refusals(404))
     def one(
         payment_id: PaymentPath,
         request: Request,
@@ -123,18 +125,18 @@ def _add_reading(router: APIRouter, api: PaymentsApi) -> None:
 
 
 def _add_answers(router: APIRouter, api: PaymentsApi) -> None:
-    @router.post("/payments/{payment_id}/confirm")
+    @router.post("/payments/{payment_id}/confirm", responses=refusals(400, 404, 409, 410))
     def confirm(
         payment_id: PaymentPath,
         request: Request,
-        person: Annotated[SignedIn, Depends(api.access.on_bound_device(Permission.OWN_WALLET))],
+        person: Annotated[SignedIn, Depends(api.access.on_bound_device(Permission.OWN_WALLET, limit=PAYMENTS))],
         body: Yes | None = None,
     ) -> Envelope[PaymentShown]:
         """Pay: one tap up to 50.00, above it with the PIN or the password; again, it is answered the same."""
         answer = _confirm(api, person, payment_id, body or Yes())
         return ok(request, payment_shown(or_refuse(answer), now_ms=api.clock.now_ms()), "The payment is made.")
 
-    @router.post("/payments/{payment_id}/reject")
+    @router.post("/payments/{payment_id}/reject", responses=refusals(404, 409, 410))
     def reject(
         payment_id: PaymentPath,
         request: Request,

@@ -11,7 +11,7 @@ from cloud.errors import LedgerInvariantError
 from cloud.ledger import entries
 from cloud.ledger.batch import PostOutcome, accounts_of
 from cloud.ledger.service import lock_for_posting, post_entries
-from cloud.merchants.tables import MerchantStatus
+from cloud.merchants.lifecycle import may_take_payments
 from cloud.payments import service
 from cloud.payments.refusals import PaymentRefusal
 from cloud.payments.rules import PaymentRules, Proof, is_proof_enough
@@ -125,7 +125,7 @@ def _why_not_pending(session: Session, payment: OnlinePayment, *, now_ms: int) -
 def _why_not_active(session: Session, payment: OnlinePayment, wallet: Wallet) -> PaymentRefusal | None:
     if wallet.status is not WalletStatus.ACTIVE:
         return PaymentRefusal.CUSTOMER_NOT_ACTIVE
-    is_active = service.merchant_of(session, payment.merchant_id).status is MerchantStatus.ACTIVE
+    is_active = may_take_payments(service.merchant_of(session, payment.merchant_id).status)
     return None if is_active else PaymentRefusal.MERCHANT_NOT_ACTIVE
 
 

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from cloud.errors import LedgerInvariantError
 from cloud.fleet.store import find_terminals
+from cloud.merchants.lifecycle import may_take_payments
 from cloud.merchants.store import Merchant, merchants_by_id
-from cloud.merchants.tables import MerchantStatus
 from cloud.payments import service, store
 from cloud.payments.refusals import PaymentRefusal
 from cloud.payments.rules import Item, PaymentRules, add_up, is_readable
@@ -109,7 +109,7 @@ def _first_answer(session: Session, keyed: Keyed) -> OnlinePayment | PaymentRefu
 
 
 def _why_not_these(session: Session, order: Order, merchant: Merchant, wallet: Wallet) -> PaymentRefusal | None:
-    if merchant.status is not MerchantStatus.ACTIVE:
+    if not may_take_payments(merchant.status):
         return PaymentRefusal.MERCHANT_NOT_ACTIVE
     if order.terminal_id is not None:
         terminal = find_terminals(session, [order.terminal_id]).get(order.terminal_id)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from cloud.db import run_read, run_transaction
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.identity.api import StrictBody
+from cloud.openapi import refusals
 from cloud.paging import ITEMS_DEFAULT, CursorText, ItemsMax, Page, read_cursor
 from cloud.payments import confirmation, initiation, refunding, service
 from cloud.payments.api import PaymentPath, PaymentsApi, TimeMs
@@ -102,7 +103,7 @@ def make_router(api: PaymentsApi) -> APIRouter:
 def _add_taking(router: APIRouter, api: PaymentsApi) -> None:
     take_payments = Depends(api.access.signed_in(Permission.TAKE_PAYMENTS))
 
-    @router.post("/sessions/validate", dependencies=[take_payments])
+    @router.post("/sessions/validate", dependencies=[take_payments], responses=refusals(409, 410))
     def validate(merchant_id: MerchantHex, body: OfferedCode, request: Request) -> Envelope[OfferedSession]:
         """Say whether a code could be asked for money now; it is taken by nobody yet."""
         now_ms = api.clock.now_ms()
@@ -119,7 +120,7 @@ def _add_taking(router: APIRouter, api: PaymentsApi) -> None:
         )
         return ok(request, shown)
 
-    @router.post("/payments", status_code=201)
+    @router.post("/payments", status_code=201, responses=refusals(409, 410))
     def initiate(
         merchant_id: MerchantHex,
         body: NewPayment,
@@ -140,7 +141,7 @@ def _add_taking(router: APIRouter, api: PaymentsApi) -> None:
         details = or_refuse(run_transaction(api.engine, work, lookup=lambda _session: None))
         return ok(request, sale_shown(details, now_ms=now_ms))
 
-    @router.post("/payments/{payment_id}/cancel", dependencies=[take_payments])
+    @router.post("/payments/{payment_id}/cancel", dependencies=[take_payments], responses=refusals(404, 409, 410))
     def cancel(merchant_id: MerchantHex, payment_id: PaymentPath, request: Request) -> Envelope[SaleShown]:
         """Take back what was asked for, as long as the customer has not answered."""
         now_ms = api.clock.now_ms()
@@ -186,7 +187,7 @@ def _add_reading(router: APIRouter, api: PaymentsApi) -> None:
 def _add_giving_back(router: APIRouter, api: PaymentsApi) -> None:
     refund_sales = Depends(api.access.signed_in(Permission.REFUND_SALES))
 
-    @router.post("/payments/{payment_id}/reverse")
+    @router.post("/payments/{payment_id}/reverse", responses=refusals(400, 404, 409))
     def reverse(
         merchant_id: MerchantHex,
         payment_id: PaymentPath,
@@ -204,7 +205,7 @@ def _add_giving_back(router: APIRouter, api: PaymentsApi) -> None:
         details = or_refuse(run_transaction(api.engine, work, lookup=lambda _session: None))
         return ok(request, sale_shown(details, now_ms=now_ms), "The payment is reversed.")
 
-    @router.post("/payments/{payment_id}/refund", status_code=201)
+    @router.post("/payments/{payment_id}/refund", status_code=201, responses=refusals(404, 409))
     def refund(
         merchant_id: MerchantHex,
         payment_id: PaymentPath,

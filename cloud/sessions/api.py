@@ -13,6 +13,7 @@ from cloud.db import run_read, run_transaction
 from cloud.http_access import Access
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.identity.api import StrictBody
+from cloud.openapi import refusals
 from cloud.permissions import Permission, SignedIn
 from cloud.sessions import service
 from cloud.sessions.rules import (
@@ -94,7 +95,7 @@ def make_router(api: SessionsApi) -> APIRouter:
     """Make the routes of customers about their payment sessions."""
     router = APIRouter(prefix=f"{API_PREFIX}/sessions", tags=["payment sessions"])
 
-    @router.post("", status_code=201)
+    @router.post("", status_code=201, responses=refusals(404))
     def open_session(
         request: Request,
         person: Annotated[SignedIn, Depends(api.access.on_bound_device(Permission.OWN_WALLET))],
@@ -120,7 +121,7 @@ def make_router(api: SessionsApi) -> APIRouter:
         )
         return ok(request, _shown(or_refuse(answer), now_ms=now_ms))
 
-    @router.get("/{session_id}")
+    @router.get("/{session_id}", responses=refusals(404))
     def state(
         session_id: Annotated[str, Path(max_length=64)],
         request: Request,

@@ -14,6 +14,7 @@ from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.identity.action_store import ActionSubject, actions_about
 from cloud.identity.api import TEXT_LENGTH_MAX, ActionShown, StrictBody, show_action
 from cloud.identity.tables import REASON_LENGTH_MAX
+from cloud.openapi import refusals
 from cloud.permissions import Permission, SignedIn
 from cloud.wallets import customer_store, decision_service
 from cloud.wallets.customer_store import Wallet
@@ -65,7 +66,7 @@ def make_router(api: CustomerApi) -> APIRouter:
     router = APIRouter(prefix=f"{API_PREFIX}/operator/wallets", tags=["customers"])
     _add_reading(router, api)
 
-    @router.post("/{wallet_id}/{action}")
+    @router.post("/{wallet_id}/{action}", responses=refusals(404, 409))
     def decide(
         wallet_id: WalletId,
         action: WalletAction,
@@ -95,13 +96,13 @@ def _add_reading(router: APIRouter, api: CustomerApi) -> None:
         found = run_read(api.engine, lambda s: _find(s, email=email.strip().lower(), phone=phone.strip()))
         return ok(request, [_shown(each) for each in found])
 
-    @router.get("/{wallet_id}", dependencies=may_read)
+    @router.get("/{wallet_id}", dependencies=may_read, responses=refusals(404))
     def read(wallet_id: WalletId, request: Request) -> Envelope[CustomerShown]:
         """Show a customer."""
         found = run_read(api.engine, lambda s: customer_store.wallets_by_id(s, [wallet_id])).get(wallet_id)
         return ok(request, _shown(_or_refuse(found or WalletDecisionRefusal.WALLET_UNKNOWN)))
 
-    @router.get("/{wallet_id}/actions", dependencies=may_read)
+    @router.get("/{wallet_id}/actions", dependencies=may_read, responses=refusals(404))
     def actions(wallet_id: WalletId, request: Request) -> Envelope[list[ActionShown]]:
         """List what was done to a wallet, the newest first, at most 200."""
         done = run_read(api.engine, lambda s: actions_about(s, ActionSubject.WALLET, wallet_id))

@@ -15,6 +15,7 @@ from cloud.errors import ProviderAwayError
 from cloud.http_access import Access, open_to_all
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.identity.api import StrictBody
+from cloud.openapi import refusals
 from cloud.permissions import Permission, SignedIn
 from cloud.wallets import top_up_service, top_up_store
 from cloud.wallets.funding import TOP_UP_MINOR_MAX, EventEffect, TopUpMethod, TopUpStatus
@@ -103,7 +104,7 @@ def make_router(api: TopUpApi) -> APIRouter:
 def _add_customer_routes(router: APIRouter, api: TopUpApi) -> None:
     own_wallet = Depends(api.access.signed_in(Permission.OWN_WALLET))
 
-    @router.post("/me/topups", status_code=201)
+    @router.post("/me/topups", status_code=201, responses=refusals(404, 409))
     def request_top_up(
         body: NewTopUp,
         request: Request,
@@ -121,7 +122,7 @@ def _add_customer_routes(router: APIRouter, api: TopUpApi) -> None:
             raise ApiError(503, error.code, words, retry_after_s=5) from error
         return ok(request, _shown(_or_refuse(answer)))
 
-    @router.get("/me/topups/{top_up_id}")
+    @router.get("/me/topups/{top_up_id}", responses=refusals(404))
     def read(
         top_up_id: Annotated[str, Path(max_length=TOP_UP_ID_LENGTH)],
         request: Request,
@@ -142,7 +143,12 @@ def _add_webhook(router: APIRouter, api: TopUpApi) -> None:
 
     said_by_provider = {"requestBody": {"required": True, "content": {"application/json": {}}}}
 
-    @router.post("/providers/{name}/webhook", dependencies=[Depends(open_to_all)], openapi_extra=said_by_provider)
+    @router.post(
+        "/providers/{name}/webhook",
+        dependencies=[Depends(open_to_all)],
+        openapi_extra=said_by_provider,
+        responses=refusals(403, 404),
+    )
     def take(
         name: Annotated[str, Path(max_length=PROVIDER_LENGTH_MAX)],
         request: Request,

@@ -1,19 +1,15 @@
 """What a customer sees of the own wallet: what is there, what is reserved, what is coming, what today has left."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from cloud.ledger import entries, history
+from cloud.ledger import entries
 from cloud.ledger.entries import AccountRef
 from cloud.ledger.service import read_balances
-from cloud.wallets import customer_store, top_up_store
+from cloud.wallets import customer_store, spending_store, top_up_store
 from cloud.wallets.customer_store import Wallet
 from cloud.wallets.statement import day_start_ms
-
-SpentSince = Callable[[Session, Wallet, int], int]
-"""What a wallet has spent since a moment (Unix milliseconds), in minor units, as its daily limit counts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,7 @@ class WalletView:
         return sum(each.reserve_minor for each in self.reserves)
 
 
-def view_wallet(session: Session, wallet_id: str, *, spent: SpentSince, now_ms: int) -> WalletView | None:
+def view_wallet(session: Session, wallet_id: str, *, now_ms: int) -> WalletView | None:
     """Show a wallet; run it with ``run_read``, so that all of it is one moment."""
     wallet = customer_store.wallets_by_id(session, [wallet_id]).get(wallet_id)
     if wallet is None:
@@ -49,22 +45,14 @@ def view_wallet(session: Session, wallet_id: str, *, spent: SpentSince, now_ms: 
     available = entries.payer_available(wallet_id, wallet.currency)
     offline = offline_accounts(session, wallet)
     balances = read_balances(session, [available, *offline.values()])
-    since_ms = day_start_ms(now_ms)
     return WalletView(
         wallet=wallet,
         available_minor=balances[available],
         reserves=tuple(Reserve(device_id, balances[account]) for device_id, account in offline.items()),
         pending_minor=top_up_store.open_top_ups(session, wallet_id)[1],
-        spent_today_minor=max(0, spent(session, wallet, since_ms)),
-        day_start_ms=since_ms,
+        spent_today_minor=spending_store.spent_minor(session, wallet_id, now_ms=now_ms),
+        day_start_ms=day_start_ms(now_ms),
     )
-
-
-def spent_by_ledger(session: Session, wallet: Wallet, since_ms: int) -> int:
-    """Count what the ledger has posted since then: sales of every kind, less those of them that were reversed."""
-    available = entries.payer_available(wallet.wallet_id, wallet.currency)
-    accounts = [available, *offline_accounts(session, wallet).values()]
-    return history.spent_since(session, accounts, since_ms=since_ms)
 
 
 def offline_accounts(session: Session, wallet: Wallet) -> dict[str, AccountRef]:

@@ -17,11 +17,12 @@ from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.ledger import history
 from cloud.ledger.entries import AccountRef, EntryKind, payer_available
 from cloud.ledger.history_lines import HistoryFilter, HistoryLine
+from cloud.openapi import refusals
 from cloud.permissions import Permission, SignedIn
 from cloud.wallets import customer_store
 from cloud.wallets.reserve import WalletStatus
 from cloud.wallets.statement import CSV_HEAD, DAY_MS, csv_line, csv_rows, reference_of
-from cloud.wallets.view_service import SpentSince, WalletView, offline_accounts, view_wallet
+from cloud.wallets.view_service import WalletView, offline_accounts, view_wallet
 from sync.clock import Clock
 
 PAGE_MAX = 100
@@ -31,12 +32,11 @@ _TIME_MS_MAX = (1 << 53) - 1
 
 @dataclass(frozen=True, slots=True)
 class OwnWalletApi:
-    """What the routes need; ``spent`` counts what the daily limit counts."""
+    """What the routes need."""
 
     engine: Engine
     clock: Clock
     access: Access
-    spent: SpentSince
 
 
 class StatementAccount(StrEnum):
@@ -117,16 +117,16 @@ def make_router(api: OwnWalletApi) -> APIRouter:
     router = APIRouter(prefix=f"{API_PREFIX}/me", tags=["wallet"])
     own_wallet = Depends(api.access.signed_in(Permission.OWN_WALLET))
 
-    @router.get("/wallet")
+    @router.get("/wallet", responses=refusals(404))
     def wallet(request: Request, person: Annotated[SignedIn, own_wallet]) -> Envelope[OwnWallet]:
         """Tell what is on the wallet, what is reserved, what is coming, and what today's limit has left."""
         now_ms, wallet_id = api.clock.now_ms(), own_wallet_id(person)
-        view = run_read(api.engine, lambda session: view_wallet(session, wallet_id, spent=api.spent, now_ms=now_ms))
+        view = run_read(api.engine, lambda session: view_wallet(session, wallet_id, now_ms=now_ms))
         if view is None:
             raise _unknown_wallet()
         return ok(request, _shown(view))
 
-    @router.get("/statement")
+    @router.get("/statement", responses=refusals(404))
     def statement(
         request: Request,
         person: Annotated[SignedIn, own_wallet],
@@ -145,7 +145,11 @@ def make_router(api: OwnWalletApi) -> APIRouter:
         page = Statement(account=query.account, currency=account.currency, lines=shown, next_cursor=next_cursor)
         return ok(request, page)
 
-    @router.get("/statement.csv", response_class=StreamingResponse, responses={200: {"content": {"text/csv": {}}}})
+    @router.get(
+        "/statement.csv",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"text/csv": {}}}, **refusals(404)},
+    )
     def export(
         person: Annotated[SignedIn, own_wallet], query: Annotated[StatementQuery, Depends()]
     ) -> StreamingResponse:
