@@ -18,13 +18,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 from pydantic import BaseModel
-from sqlalchemy import Engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud.cache import Cache
-from cloud.db import Retry, run_read
-from cloud.errors import CloudError
+from cloud.db import read_if_up
 from cloud.http_access import operator_check
 from cloud.http_errors import ApiError
 from cloud.reconciliation import store
@@ -32,7 +30,6 @@ from sync.clock import Clock
 
 _ASKED_AGAIN_AFTER_MS = 1_000
 _BELIEVED_MS = 3_000
-_ONCE = Retry(attempts_max=1)
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -111,12 +108,8 @@ class Probe:
         redis = PartState.NOT_SET
         if self._cache.is_set:
             redis = PartState.OK if self._cache.ask(lambda connection: connection.ping()) else PartState.AWAY
-        try:
-            run_read(self._engine, lambda session: session.execute(text("SELECT 1")), retry=_ONCE)
-            figures = run_read(self._engine, store.figures, retry=_ONCE)
-        except (CloudError, SQLAlchemyError):
-            return Standing(PartState.AWAY, redis, None)
-        return Standing(PartState.OK, redis, figures)
+        figures = read_if_up(self._engine, store.figures)
+        return Standing(PartState.AWAY if figures is None else PartState.OK, redis, figures)
 
 
 class Meter:

@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import TypeVar
 
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from cloud.db.engine import READS_ONLY
@@ -97,6 +97,14 @@ def run_read(engine: Engine, work: Callable[[Session], T], *, retry: Retry = DEF
                 raise
             failure = error
     raise _give_up(failure, is_unknown=False) from failure
+
+
+def read_if_up(engine: Engine, work: Callable[[Session], T]) -> T | None:
+    """Read like ``run_read``, once; None where the database is away, too busy or without its tables."""
+    try:
+        return run_read(engine, work, retry=Retry(attempts_max=1))
+    except (DatabaseError, SQLAlchemyError):
+        return None
 
 
 class _Fault(Enum):

@@ -109,6 +109,7 @@ def make_router(api: WalletApi) -> APIRouter:
     """Make the routes of operators and phones."""
     router = APIRouter(prefix="/v1", tags=["wallets"])
     _add_operator_routes(router, api)
+    _add_device_routes(router, api)
     _add_phone_routes(router, api)
     return router
 
@@ -159,6 +160,10 @@ def _add_operator_routes(router: APIRouter, api: WalletApi) -> None:
         if outcome is PostOutcome.EXISTS_WITH_DIFFERENT_CONTENT:
             raise ApiError(409, outcome.value, "This reference was used for another top-up; nothing was credited.")
         return {"outcome": outcome.value}
+
+
+def _add_device_routes(router: APIRouter, api: WalletApi) -> None:
+    only_operators = [Depends(operator_check(api.operator_token))]
 
     @router.post(
         "/operator/wallets/{wallet_id}/devices",
