@@ -104,7 +104,7 @@ def make_router(api: ProfileApi) -> APIRouter:
 
 def _add_application(router: APIRouter, api: ProfileApi) -> None:
     @router.post(
-        "/merchants/applications",
+        "/merchant-applications",
         status_code=201,
         dependencies=[Depends(open_to_all), Depends(api.access.limited(REGISTRATIONS))],
         responses=refusals(409),

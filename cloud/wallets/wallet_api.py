@@ -108,7 +108,7 @@ class StatementQuery:
         """Return the filter; raises ``ApiError`` where the times are the wrong way round."""
         if self.from_ms is not None and self.to_ms is not None and self.from_ms > self.to_ms:
             words = "from_ms lies behind to_ms."
-            raise ApiError(422, "invalid_request", words, fields={"query.from_ms": words})
+            raise ApiError(422, "period_invalid", words, fields={"query.from_ms": words})
         return HistoryFilter(self.from_ms, self.to_ms, frozenset(self.kind or ()))
 
 

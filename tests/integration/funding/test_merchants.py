@@ -51,7 +51,7 @@ async def apply(world: FundingWorld, **changes: object) -> tuple[str, str]:
     world.clock.pass_s(10)
     async with world.people.http() as http:
         body = {"business": BUSINESS | changes, "email": email, "password": PASSWORD}
-        answer = await http.post("/api/v1/merchants/applications", json=body)
+        answer = await http.post("/api/v1/merchant-applications", json=body)
     assert answer.status_code == 201, answer.text
     assert answer.json()["data"]["status"] == "applied"
     return answer.json()["data"]["merchant_id"], email
@@ -256,7 +256,7 @@ async def test_a_business_that_cannot_be_so_is_refused_whole(world: FundingWorld
     async with world.people.http() as http:
         for changes in BAD_BUSINESSES:
             body = {"business": BUSINESS | changes, "email": email, "password": PASSWORD}
-            answer = await http.post("/api/v1/merchants/applications", json=body)
+            answer = await http.post("/api/v1/merchant-applications", json=body)
             assert answer.status_code == 422, changes
     assert run_read(world.engine, lambda session: find_login_by_email(session, email)) is None
 
@@ -272,7 +272,7 @@ async def test_an_application_needs_a_login_of_its_own(world: FundingWorld) -> N
         world.clock.pass_s(10)
         body = {"business": BUSINESS, "email": email, "password": PASSWORD} | changes
         async with world.people.http() as http:
-            answer = await http.post("/api/v1/merchants/applications", json=body)
+            answer = await http.post("/api/v1/merchant-applications", json=body)
         assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 

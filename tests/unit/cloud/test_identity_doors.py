@@ -29,7 +29,7 @@ OPEN = {
     ("POST", "/api/v1/auth/register"),
     ("POST", "/api/v1/auth/login"),
     ("POST", "/api/v1/providers/{name}/webhook"),
-    ("POST", "/api/v1/merchants/applications"),
+    ("POST", "/api/v1/merchant-applications"),
 }
 DOORS = {
     ("POST", "/api/v1/auth/logout"): Permission.OWN_ACCOUNT,
