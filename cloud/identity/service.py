@@ -46,6 +46,14 @@ class OpenedSession:
 
 
 @dataclass(frozen=True, slots=True)
+class Admitted:
+    """Somebody new: the e-mail as it is stored, and the password's hash."""
+
+    email: str
+    password: SecretHash
+
+
+@dataclass(frozen=True, slots=True)
 class _Reserved:
     """An attempt that is counted: what is to be evaluated, and whose it is, if anybody's."""
 
@@ -172,8 +180,22 @@ class Identity:
             lookup=lambda session: store.find_login(session, login.login_id),
         )
 
+    def admit(self, email: str, password: str, *, address: str) -> Admitted | SecretRefusal | IdentityRefusal | Locked:
+        """Take somebody new in as far as the transaction that opens the account; stores nothing but the visit.
+
+        The visit is counted before the password is hashed, since each one costs an evaluation of Argon2.
+        """
+        spelled = spell_email(email)
+        if spelled is None:
+            return IdentityRefusal.EMAIL_INVALID
+        unfit = judge_password(password, email=spelled)
+        if unfit is not None:
+            return unfit
+        with self.hasher.turn():
+            return self.reserve_visit(address) or Admitted(spelled, self.hasher.hash(Purpose.PASSWORD, password))
+
     def reserve_visit(self, address: str) -> Locked | None:
-        """Count a registration from this address, before anything is done for it."""
+        """Count a visit from this address, before anything is done for it."""
         now_ms = self._clock.now_ms()
         locked = run_transaction(self._engine, lambda session: _count_visit(session, address, now_ms=now_ms))
         if locked is not None:

@@ -13,11 +13,10 @@ from cloud.db import run_transaction
 from cloud.errors import DatabaseBusyError
 from cloud.identity import login_service
 from cloud.identity import store as login_store
-from cloud.identity.hashing import Purpose, SecretHash
 from cloud.identity.lockout import Locked
-from cloud.identity.passwords import SecretRefusal, judge_password, spell_email
+from cloud.identity.passwords import SecretRefusal
 from cloud.identity.refusals import IdentityRefusal
-from cloud.identity.service import Identity
+from cloud.identity.service import Admitted, Identity
 from cloud.identity.store import Login
 from cloud.merchants import profile_store, store
 from cloud.merchants.lifecycle import MerchantStatus
@@ -58,23 +57,15 @@ class Applications:
     currency: str
 
     def apply(self, applicant: Applicant, *, address: str) -> Applied | SecretRefusal | IdentityRefusal | Locked:
-        """Open merchant and login; the visit is counted first, since each one costs an evaluation of Argon2."""
-        email = spell_email(applicant.email)
-        if email is None:
-            return IdentityRefusal.EMAIL_INVALID
-        unfit = judge_password(applicant.password, email=email)
-        if unfit is not None:
-            return unfit
-        with self.identity.hasher.turn():
-            locked = self.identity.reserve_visit(address)
-            if locked is not None:
-                return locked
-            password = self.identity.hasher.hash(Purpose.PASSWORD, applicant.password)
-        return self._open(applicant, email, password)
+        """Open merchant and login."""
+        admitted = self.identity.admit(applicant.email, applicant.password, address=address)
+        if not isinstance(admitted, Admitted):
+            return admitted
+        return self._open(applicant, admitted)
 
-    def _open(self, applicant: Applicant, email: str, password: SecretHash) -> Applied | IdentityRefusal:
+    def _open(self, applicant: Applicant, admitted: Admitted) -> Applied | IdentityRefusal:
         now_ms = self.clock.now_ms()
-        login = Login(login_service.make_id("L", self.random_bytes), email, now_ms)
+        login = Login(login_service.make_id("L", self.random_bytes), admitted.email, now_ms)
         merchant = Merchant(
             merchant_id=MerchantId(self.random_bytes(8)),
             name=applicant.name,
@@ -87,7 +78,7 @@ class Applications:
         roles = [RoleHeld(Role.OWNER, merchant.merchant_id.hex())]
 
         def work(session: Session) -> Applied | IdentityRefusal:
-            made = login_service.create_login(session, login, roles=roles, password=password)
+            made = login_service.create_login(session, login, roles=roles, password=admitted.password)
             if isinstance(made, IdentityRefusal):
                 return made  # Nothing was written yet.
             if not store.insert_merchant(session, merchant):

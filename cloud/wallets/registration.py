@@ -8,11 +8,10 @@ from sqlalchemy.orm import Session
 from cloud.db import run_transaction
 from cloud.identity import login_service
 from cloud.identity import store as login_store
-from cloud.identity.hashing import Purpose
 from cloud.identity.lockout import Locked
-from cloud.identity.passwords import SecretRefusal, judge_password, spell_email
+from cloud.identity.passwords import SecretRefusal
 from cloud.identity.refusals import IdentityRefusal
-from cloud.identity.service import Identity
+from cloud.identity.service import Admitted, Identity
 from cloud.identity.store import Login
 from cloud.permissions import Role, RoleHeld
 from cloud.wallets import customer_service
@@ -54,24 +53,16 @@ class Registration:
     def register(
         self, customer: NewCustomer, *, address: str
     ) -> Registered | SecretRefusal | IdentityRefusal | CustomerRefusal | Locked:
-        """Open login and wallet; the visit is counted first, since each one costs an evaluation of Argon2."""
-        email = spell_email(customer.email)
-        if email is None:
-            return IdentityRefusal.EMAIL_INVALID
-        unfit = judge_password(customer.password, email=email)
-        if unfit is not None:
-            return unfit
-        with self.identity.hasher.turn():
-            locked = self.identity.reserve_visit(address)
-            if locked is not None:
-                return locked
-            password = self.identity.hasher.hash(Purpose.PASSWORD, customer.password)
+        """Open login and wallet."""
+        admitted = self.identity.admit(customer.email, customer.password, address=address)
+        if not isinstance(admitted, Admitted):
+            return admitted
         now_ms = self.clock.now_ms()
-        login = Login(login_service.make_id("L", self.random_bytes), email, now_ms)
+        login = Login(login_service.make_id("L", self.random_bytes), admitted.email, now_ms)
         wallet = Wallet(
             wallet_id=customer_service.make_wallet_id(self.random_bytes),
             name=customer.name,
-            email=email,
+            email=admitted.email,
             phone=customer.phone,
             currency=self.currency,
             daily_limit_minor=self.daily_limit_minor,
@@ -83,7 +74,7 @@ class Registration:
             opened = customer_service.open_wallet(session, wallet)
             if isinstance(opened, CustomerRefusal):
                 raise _RefusedError(opened)
-            made = login_service.create_login(session, login, roles=roles, password=password)
+            made = login_service.create_login(session, login, roles=roles, password=admitted.password)
             if isinstance(made, IdentityRefusal):
                 raise _RefusedError(made)
             return Registered(login.login_id, wallet.wallet_id)
