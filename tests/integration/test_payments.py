@@ -163,7 +163,7 @@ def test_many_confirmations_at_once_are_one_debit(world: PaymentWorld, shop: Sho
 
 def test_a_wallet_and_its_day_are_neither_overdrawn_nor_robbed_by_many_at_once(world: PaymentWorld) -> None:
     """Half of what is asked for is within the limit; which half, nobody knows, but it is all of it."""
-    threads, each = 8, count(20, 60) if world.engine.dialect.name != "sqlite" else 3
+    threads, each = 8, count(8, 60) if world.engine.dialect.name != "sqlite" else 3
     allowed = threads * each // 2
     payer = world.payer(funds_minor=10_000_00, daily_limit_minor=allowed * 1_10 + 1_09)
     shops = [world.shop() for _ in range(threads)]
