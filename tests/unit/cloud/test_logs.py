@@ -25,13 +25,15 @@ EVENT = "the_test_failed number=%d"
 
 @pytest.fixture
 def lines() -> Iterator[tuple[logging.Logger, io.StringIO]]:
-    """A log of its own, as JSON."""
+    """A log of its own, as JSON; what the test runner keeps of a log has to be proper text."""
     logger, stream = logging.getLogger("tests.log"), io.StringIO()
+    logger.propagate = False
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
     logger.addHandler(handler)
     yield logger, stream
     logger.removeHandler(handler)
+    logger.propagate = True
 
 
 @pytest.fixture(scope="module")
