@@ -14,11 +14,14 @@ Value = int | bytes | Sequence["Value"]
 DEPTH_MAX = 4
 _UINT64_MAX = 2**64 - 1
 _UINT, _NINT, _BYTES, _ARRAY = 0, 1, 2, 4
+_BYTE = tuple(bytes((each,)) for each in range(256))
 _KNOWN = (_UINT, _NINT, _BYTES, _ARRAY)
 
 
 def encode(value: Value) -> bytes:
     """Encode an integer (−2^64 … 2^64 − 1), a byte string, or a tuple or list of these; ``TypeError`` for all else."""
+    if type(value) is int and 0 <= value < 24:
+        return _BYTE[value]
     if isinstance(value, bytes):
         return _head(_BYTES, len(value)) + value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -49,10 +52,16 @@ class _MalformedError(Exception):
 
 def _head(major: int, argument: int) -> bytes:
     if argument < 24:
-        return bytes((major << 5 | argument,))
-    for code, size in ((24, 1), (25, 2), (26, 4), (27, 8)):
-        if argument < 1 << (8 * size):
-            return bytes((major << 5 | code,)) + argument.to_bytes(size, "big")
+        return _BYTE[major << 5 | argument]
+    if argument < 1 << 8:
+        return bytes((major << 5 | 24, argument))
+    # Head and argument as one number: one call instead of two and a sum.
+    if argument < 1 << 16:
+        return ((major << 5 | 25) << 16 | argument).to_bytes(3, "big")
+    if argument < 1 << 32:
+        return ((major << 5 | 26) << 32 | argument).to_bytes(5, "big")
+    if argument < 1 << 64:
+        return ((major << 5 | 27) << 64 | argument).to_bytes(9, "big")
     raise ValueError("integer outside 64 bits")
 
 
