@@ -16,7 +16,7 @@ from tests.servers.mariadb import MariaDb
 
 __all__ = ["server", "theatre"]
 
-SEEDS = count(6, 500)
+SEEDS = count(4, 500)
 SEEDS_WITHOUT_PATIENCE = count(1, 100)
 OF_EACH_SCENARIO = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__)
 
