@@ -12,8 +12,8 @@ from tests.counts import count
 from tests.simulation.seeds import Outcome, play, workplace
 from tests.simulation.template import Template
 
-SEEDS = count(48, 1000)
-GROUP = 8
+SEEDS = count(50, 1000)
+GROUP = 10
 
 
 @pytest.fixture(scope="module")
