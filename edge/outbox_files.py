@@ -45,19 +45,20 @@ class FileIdentity:
     inode: int
 
     @staticmethod
-    def of(path: Path) -> "FileIdentity":
-        status = path.stat()
+    def of(path: str) -> "FileIdentity":
+        status = os.stat(path)
         return FileIdentity(status.st_dev, status.st_ino)
 
 
-def check_room(path: Path, *, identity: FileIdentity, min_free_bytes: int) -> None:
+def check_room(path: str, *, identity: FileIdentity, min_free_bytes: int) -> None:
     """Check that ``path`` is still the file that was opened and that its card takes ``min_free_bytes`` more.
 
+    Asked before each sale, so the path is plain text: to make one of a ``Path`` takes longer than the questions.
     Raises ``OutboxUnsafeError``, ``OutboxNotWritableError`` (mounted read-only) or ``OutboxFullError``.
     """
     try:
         is_same = FileIdentity.of(path) == identity
-        card = os.statvfs(path.parent)
+        card = os.statvfs(path)
     except OSError as error:
         raise OutboxUnsafeError("The outbox's file cannot be found any more.") from error
     if not is_same:

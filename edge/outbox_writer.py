@@ -93,8 +93,8 @@ class OutboxWriter:
     """The connection that writes; every method is one transaction and raises ``OutboxError`` when the card fails."""
 
     def __init__(self, path: Path, connection_class: type[sqlite3.Connection]) -> None:
-        self._path = path
-        self._identity = FileIdentity.of(path)
+        self._path = str(path)
+        self._identity = FileIdentity.of(self._path)
         self._stopped_by: OutboxError | None = None
         with failures_named():
             self._connection = connect(path, mode="rw", connection_class=connection_class)

@@ -13,7 +13,7 @@ from tests.benchmarks.measure import RESULTS, Row, write_rows
 
 MODULES: Mapping[str, Sequence[str]] = {
     "scan_to_approval": ("scan_to_approval_ms", "scan_to_approval_p99_ms"),
-    "outbox_append": ("outbox_append_per_s",),
+    "outbox_append": ("outbox_append_per_s", "outbox_append_blocking"),
     "idle_frame": ("idle_frame_ms",),
     "decoding": ("decode_ms_640", "decode_rate_240px"),
     "terminal_process": ("idle_cpu_percent", "resting_cpu_percent", "terminal_rss_mib", "terminal_cold_start_s"),
