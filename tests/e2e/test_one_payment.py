@@ -52,8 +52,8 @@ NEVER_DRAWN = 999_999
 
 
 @pytest.fixture
-def world(tmp_path: Path, mariadb_url: str, redis_url: str) -> Iterator[CloudWorld]:
-    made = CloudWorld(tmp_path / "cloud", mariadb_url, clock=MachineClock(), redis_url=redis_url)
+def world(tmp_path: Path, migrated_mariadb_url: str, redis_url: str) -> Iterator[CloudWorld]:
+    made = CloudWorld(tmp_path / "cloud", migrated_mariadb_url, clock=MachineClock(), redis_url=redis_url)
     yield made
     made.close()
 

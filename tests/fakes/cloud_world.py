@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from cloud.db import run_read, run_transaction, upgrade
+from cloud.db import run_read, run_transaction
 from cloud.fleet.enrolment import Broker, Enrolment
 from cloud.fleet.publishing import Limits
 from cloud.foundation import Cloud, build_cloud
@@ -40,6 +40,7 @@ from sync.payment_code import PaymentCode, make_payment_code
 from sync.record import RECORD, ClockConfidence, Record, RecordKind, SignedRecord
 from sync.refusals import Refusal
 from tests.fakes.fleet_keys import NewBox, make_keyring
+from tests.servers.migrated import migrate
 
 START_MS = 1_800_000_000_000
 OPERATOR_TOKEN = "operator-token-of-the-test"
@@ -180,7 +181,7 @@ class CloudWorld:
             redis_url=redis_url,
             operator_token=SecretStr(OPERATOR_TOKEN),
         )
-        upgrade(settings.effective_database_url)
+        migrate(settings.effective_database_url)
         self.cloud: Cloud = build_cloud(settings, self.clock)
         if limits is not None:
             publisher = replace(self.cloud.publisher, limits=Limits.of("EUR", **limits))

@@ -22,7 +22,6 @@ from cloud.fleet.states import EnrolmentRefusal, FleetRefusal
 from cloud.fleet.store import Terminal
 from cloud.http_errors import install_error_handlers
 from cloud.keyring import Keyring
-from cloud.migrations import load_tables
 from sync.certificate import TERMINAL_CERTIFICATE
 from sync.enrolment import ENROLMENT_ANSWER, EnrolmentAnswer
 from sync.ids import MerchantId, Serial, SiteId, TerminalId
@@ -144,13 +143,6 @@ def opened_engine(url: str) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
-
-
-def empty_tables(engine: Engine) -> None:
-    """Delete every row, so that a test finds the database as it was migrated."""
-    with engine.begin() as connection:
-        for table in reversed(load_tables().metadata.sorted_tables):
-            connection.execute(table.delete())
 
 
 def terminal_id_in(answer_certificate: bytes) -> TerminalId:

@@ -28,7 +28,7 @@ from tests.fakes.cloud_world import CloudWorld, FakePhone
 
 @pytest.fixture(params=["sqlite", "mariadb"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CloudWorld]:
-    url = request.getfixturevalue("mariadb_url") if request.param == "mariadb" else None
+    url = request.getfixturevalue("migrated_mariadb_url") if request.param == "mariadb" else None
     made = CloudWorld(tmp_path, url)
     yield made
     made.close()
@@ -146,8 +146,10 @@ def wait_for_a_lock_wait(world: CloudWorld) -> None:
             assert time.monotonic() < ends, "nobody came to wait for the account"
 
 
-def test_a_grant_being_issued_while_its_phone_is_convicted_is_refused(tmp_path: Path, mariadb_url: str) -> None:
-    world = CloudWorld(tmp_path, mariadb_url)
+def test_a_grant_being_issued_while_its_phone_is_convicted_is_refused(
+    tmp_path: Path, migrated_mariadb_url: str
+) -> None:
+    world = CloudWorld(tmp_path, migrated_mariadb_url)
     phone, answers = world.phone(), []
     account = entries.payer_offline(phone.device_id, "EUR")
     asking = threading.Thread(target=lambda: answers.append(renew(world, phone)))

@@ -30,7 +30,7 @@ DAY_S = 24 * 3600
 
 @pytest.fixture(params=["sqlite", "mariadb"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CloudWorld]:
-    url = request.getfixturevalue("mariadb_url") if request.param == "mariadb" else None
+    url = request.getfixturevalue("migrated_mariadb_url") if request.param == "mariadb" else None
     made = CloudWorld(tmp_path, url)
     yield made
     made.close()

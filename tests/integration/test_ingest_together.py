@@ -25,8 +25,8 @@ PRICE_MINOR = 2_00
 
 
 @pytest.fixture
-def world(mariadb_url: str, tmp_path: Path) -> Iterator[CloudWorld]:
-    made = CloudWorld(tmp_path, mariadb_url)
+def world(migrated_mariadb_url: str, tmp_path: Path) -> Iterator[CloudWorld]:
+    made = CloudWorld(tmp_path, migrated_mariadb_url)
     yield made
     made.close()
 

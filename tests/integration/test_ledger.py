@@ -39,6 +39,7 @@ from sync.ids import MerchantId
 from sync.money import Money
 from tests.fakes.wallet_world import DAY_MS, WalletWorld
 from tests.servers.fixtures import MakeMariaDb
+from tests.servers.migrated import migrate
 
 T = TypeVar("T")
 THREADS = 8
@@ -55,9 +56,13 @@ def database_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    upgrade(database_url)
-    made = make_engine(database_url)
+def engine(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    if backend == "mariadb":
+        url = str(request.getfixturevalue("migrated_mariadb_url"))
+    else:
+        url = f"sqlite:///{tmp_path / 'cloud.sqlite3'}"
+        migrate(url)
+    made = make_engine(url)
     yield made
     made.dispose()
 
@@ -375,8 +380,8 @@ class CommitCutter:
 
 
 @pytest.fixture
-def cutter(mariadb_url: str) -> Iterator[CommitCutter]:
-    port = make_url(mariadb_url).port
+def cutter(migrated_mariadb_url: str) -> Iterator[CommitCutter]:
+    port = make_url(migrated_mariadb_url).port
     assert port is not None
     made = CommitCutter(port)
     yield made
@@ -384,9 +389,8 @@ def cutter(mariadb_url: str) -> Iterator[CommitCutter]:
 
 
 @pytest.fixture
-def cut_engine(mariadb_url: str, cutter: CommitCutter) -> Iterator[Engine]:
-    upgrade(mariadb_url)
-    made = make_engine(make_url(mariadb_url).set(port=cutter.port).render_as_string(hide_password=False))
+def cut_engine(migrated_mariadb_url: str, cutter: CommitCutter) -> Iterator[Engine]:
+    made = make_engine(make_url(migrated_mariadb_url).set(port=cutter.port).render_as_string(hide_password=False))
     # Opening a connection sends a COMMIT of its own; the one that is cut shall be the work's.
     with made.connect():
         pass
@@ -427,9 +431,8 @@ def test_a_commit_whose_answer_was_lost_without_a_key_is_unknown(cut_engine: Eng
         post(cut_engine, entries.top_up("top_up:1", wallet_id="W1", amount=eur(500)))
 
 
-def test_a_connection_killed_in_the_middle_is_done_again(mariadb_url: str) -> None:
-    upgrade(mariadb_url)
-    engine = make_engine(mariadb_url)
+def test_a_connection_killed_in_the_middle_is_done_again(migrated_mariadb_url: str) -> None:
+    engine = make_engine(migrated_mariadb_url)
     kills = [1, 1]
 
     def work(session: Session) -> list[PostOutcome]:

@@ -53,9 +53,9 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def world(tmp_path: Path, mariadb_url: str) -> Iterator[CloudWorld]:
+def world(tmp_path: Path, migrated_mariadb_url: str) -> Iterator[CloudWorld]:
     # The posting processes have the machine's clock, and the world is made for its now.
-    made = CloudWorld(tmp_path, mariadb_url, clock=HandClock(time.time_ns() // 1_000_000))
+    made = CloudWorld(tmp_path, migrated_mariadb_url, clock=HandClock(time.time_ns() // 1_000_000))
     yield made
     made.close()
 

@@ -42,8 +42,8 @@ TEST_POLICY = {
 
 
 @pytest.fixture
-def world(tmp_path: Path, mariadb_url: str) -> Iterator[CloudWorld]:
-    made = CloudWorld(tmp_path / "cloud", mariadb_url, limits=TEST_POLICY)
+def world(tmp_path: Path, migrated_mariadb_url: str) -> Iterator[CloudWorld]:
+    made = CloudWorld(tmp_path / "cloud", migrated_mariadb_url, limits=TEST_POLICY)
     yield made
     made.close()
 

@@ -15,6 +15,7 @@ import pytest
 from demo.processes import find_program
 from demo.servers import Mosquitto, Redis, TlsFiles
 from tests.servers.mariadb import MariaDb, make_template, server_folder
+from tests.servers.migrated import MigratedDatabases
 
 MakeMariaDb = Callable[[], MariaDb]
 MakeRedis = Callable[[], Redis]
@@ -52,6 +53,20 @@ def mariadb_url(mariadb: MariaDb) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
     yield mariadb.create_database(name)
     mariadb.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def migrated_databases(mariadb: MariaDb) -> MigratedDatabases:
+    """The databases of the shared MariaDB that are at the newest version."""
+    return MigratedDatabases(mariadb)
+
+
+@pytest.fixture
+def migrated_mariadb_url(mariadb: MariaDb, migrated_databases: MigratedDatabases) -> Iterator[str]:
+    """The SQLAlchemy URL of a database at the newest version, without rows, that is this test's own."""
+    name = migrated_databases.take()
+    yield mariadb.url(name)
+    migrated_databases.give_back(name)
 
 
 @pytest.fixture

@@ -88,6 +88,11 @@ class MariaDb(ServerProcess):
 
     def drop_database(self, name: str) -> None:
         """Drop a database, after ending the connections a test may have left open on it, which would hold it."""
+        self.end_connections(name)
+        self.execute(f"DROP DATABASE IF EXISTS `{name}`")
+
+    def end_connections(self, name: str) -> None:
+        """End every connection to a database."""
         open_connections = self.execute(
             f"SELECT id FROM information_schema.processlist WHERE db = '{name}' AND id <> CONNECTION_ID()"
         )
@@ -97,7 +102,6 @@ class MariaDb(ServerProcess):
             except pymysql.err.OperationalError as error:
                 if error.args[0] != _NO_SUCH_CONNECTION:
                     raise
-        self.execute(f"DROP DATABASE IF EXISTS `{name}`")
 
     def _provide_data(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -5,17 +5,16 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from cloud.db import upgrade
 from cloud.keyring import Keyring
 from sync.clock import SystemClock
 from tests.fakes.fleet_keys import make_keyring
 from tests.fakes.fleet_world import (
     FleetWorld,
     HandClock,
-    empty_tables,
     opened_engine,
 )
 from tests.servers.mariadb import MariaDb
+from tests.servers.migrated import MigratedDatabases, empty_tables, migrate
 
 
 @pytest.fixture(scope="module")
@@ -24,18 +23,17 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
 
 
 @pytest.fixture(scope="module")
-def mariadb_engine(mariadb: MariaDb) -> Iterator[Engine]:
-    url = mariadb.create_database("enrolment")
-    upgrade(url)
-    with opened_engine(url) as engine:
+def mariadb_engine(mariadb: MariaDb, migrated_databases: MigratedDatabases) -> Iterator[Engine]:
+    name = migrated_databases.take()
+    with opened_engine(mariadb.url(name)) as engine:
         yield engine
-    mariadb.drop_database("enrolment")
+    migrated_databases.give_back(name)
 
 
 @pytest.fixture(scope="module")
 def sqlite_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     url = f"sqlite:///{tmp_path_factory.mktemp('database') / 'cloud.sqlite3'}"
-    upgrade(url)
+    migrate(url)
     with opened_engine(url) as engine:
         yield engine
 

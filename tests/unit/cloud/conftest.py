@@ -6,22 +6,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from cloud.db import make_engine, upgrade
-
-
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database file at the newest version, to be copied."""
-    path = tmp_path_factory.mktemp("migrated") / "cloud.sqlite3"
-    upgrade(f"sqlite:///{path}")
-    return path
+from cloud.db import make_engine
+from tests.servers.migrated import migrate
 
 
 @pytest.fixture
-def engine(migrated_file: Path, tmp_path: Path) -> Iterator[Engine]:
+def engine(tmp_path: Path) -> Iterator[Engine]:
     """An engine on an empty embedded database of the newest version."""
-    path = tmp_path / "cloud.sqlite3"
-    path.write_bytes(migrated_file.read_bytes())
-    made = make_engine(f"sqlite:///{path}")
+    url = f"sqlite:///{tmp_path / 'cloud.sqlite3'}"
+    migrate(url)
+    made = make_engine(url)
     yield made
     made.dispose()
