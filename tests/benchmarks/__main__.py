@@ -18,7 +18,14 @@ MODULES: Mapping[str, Sequence[str]] = {
     "decoding": ("decode_ms_640", "decode_rate_240px"),
     "terminal_process": ("idle_cpu_percent", "resting_cpu_percent", "terminal_rss_mib", "terminal_cold_start_s"),
     "cloud_ingest": ("ingest_per_s_10k", "ingest_per_s_100k", "drain_flatness"),
-    "cloud_posting": ("posting_per_s_at_1m_rows", "hordak_ratio", "hordak_ratio_one_by_one"),
+    "cloud_payments": tuple(f"confirmation_p{share}_{at_once}" for at_once in (1, 8, 32) for share in (50, 99)),
+    "cloud_posting": (
+        "posting_per_s_at_1m_rows",
+        "posting_hot_merchant",
+        "posting_1000_merchants",
+        "hordak_ratio",
+        "hordak_ratio_one_by_one",
+    ),
 }
 """Each module of this folder that has a function ``rows``, and the rows that it gives."""
 

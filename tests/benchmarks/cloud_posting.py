@@ -37,14 +37,16 @@ ROUNDS = 5
 PAYMENTS = 4_000
 """In one round on each of our ledgers."""
 PEER_PAYMENTS = 200
-WALLETS, MERCHANTS = 5_000, 25
+WALLETS, MERCHANTS, MANY_MERCHANTS = 5_000, 25, 1_000
 FUNDS_MINOR = 10_000_00
 COMMISSION_PPM = 15_000
 POSTED_MS = 1_800_000_000_000
+FLAT = Target("ratio", "least", 0.8)
+"""A ledger of a million entries posts within 20 % as quickly as an empty one."""
 _SEED_AT_ONCE = 10_000
 
 _WALLET_IDS = [f"W{number:012d}" for number in range(WALLETS)]
-_MERCHANT_IDS = [MerchantId(number.to_bytes(8, "big")) for number in range(MERCHANTS)]
+_MERCHANT_IDS = [MerchantId(number.to_bytes(8, "big")) for number in range(MANY_MERCHANTS)]
 
 
 class PeerMissingError(ServerMissingError):
@@ -72,7 +74,7 @@ class OurLedger:
 
     def seed(self, entries_count: int) -> None:
         """Fill in payments by multi-row inserts, with every balance right, as if they had been posted."""
-        refs = [*map(_payer, _WALLET_IDS), *map(_payable, _MERCHANT_IDS), _FEES]
+        refs = [*map(_payer, _WALLET_IDS), *map(_payable, _MERCHANT_IDS[:MERCHANTS]), _FEES]
         locked = run_transaction(self.engine, lambda session: lock_for_posting(session, refs))
         before = {ref: (account.state.balance_minor, account.state.postings_count) for ref, account in locked.items()}
         ids = {ref: account.account_id for ref, account in locked.items()}
@@ -87,12 +89,14 @@ class OurLedger:
             lambda session: update_rows(session, ACCOUNTS, rows, key="id", guards=columns, sets=columns),
         )
 
-    def payments_per_s(self, payments: int, *, in_transaction: int = PER_TRANSACTION) -> float:
-        """Post so many payments and answer how many a second."""
+    def payments_per_s(
+        self, payments: int, *, in_transaction: int = PER_TRANSACTION, merchants: int = MERCHANTS
+    ) -> float:
+        """Post so many payments to so many merchants in turn and answer how many a second."""
         began_s = perf_counter()
         for _ in range(payments // in_transaction):
             cut = [next(self._numbers) for _ in range(in_transaction)]
-            self._post([_payment(number) for number in cut])
+            self._post([_payment(number, merchants) for number in cut])
         return payments / (perf_counter() - began_s)
 
     def check(self) -> None:
@@ -117,8 +121,8 @@ def _payable(merchant_id: MerchantId) -> AccountRef:
     return entries.merchant_payable(merchant_id, "EUR")
 
 
-def _payment(number: int) -> JournalEntry:
-    sale = Sale(f"payment:{number}", Money(10_00, "EUR"), _MERCHANT_IDS[number % MERCHANTS], COMMISSION_PPM)
+def _payment(number: int, merchants: int) -> JournalEntry:
+    sale = Sale(f"payment:{number}", Money(10_00, "EUR"), _MERCHANT_IDS[number % merchants], COMMISSION_PPM)
     return entries.online_sale(sale, wallet_id=_WALLET_IDS[number % WALLETS])
 
 
@@ -193,6 +197,10 @@ def rows() -> list[Row]:
             (
                 empty.payments_per_s(PAYMENTS),
                 full.payments_per_s(PAYMENTS),
+                empty.payments_per_s(PAYMENTS, merchants=1),
+                full.payments_per_s(PAYMENTS, merchants=1),
+                empty.payments_per_s(PAYMENTS, merchants=MANY_MERCHANTS),
+                full.payments_per_s(PAYMENTS, merchants=MANY_MERCHANTS),
                 peer.payments_per_s(PEER_PAYMENTS),
                 empty.payments_per_s(PEER_PAYMENTS, in_transaction=1),
             )
@@ -201,9 +209,11 @@ def rows() -> list[Row]:
         empty.check()
         for ledger in (empty, full):
             ledger.engine.dispose()
-    of_empty, of_full, of_peer, one_by_one = zip(*figures, strict=True)
+    of_empty, of_full, hot_empty, hot_full, many_empty, many_full, of_peer, one_by_one = zip(*figures, strict=True)
     return [
         row_of("posting_per_s_at_1m_rows", unit="1/s", values=of_full, bares=of_empty),
+        row_of("posting_hot_merchant", unit="1/s", values=hot_full, bares=hot_empty, target=FLAT),
+        row_of("posting_1000_merchants", unit="1/s", values=many_full, bares=many_empty, target=FLAT),
         row_of("hordak_ratio", unit="1/s", values=of_empty, bares=of_peer, target=Target("ratio", "least", 25)),
         row_of("hordak_ratio_one_by_one", unit="1/s", values=one_by_one, bares=of_peer),
     ]
