@@ -32,6 +32,13 @@ class TopUpProvider(StrEnum):
     SANDBOX = "sandbox"
 
 
+class SmsGatewayName(StrEnum):
+    """Who sends text messages."""
+
+    NONE = "none"
+    SANDBOX = "sandbox"
+
+
 class CloudSettings(BaseSettings):
     """One process's settings; amounts in minor units, durations in seconds."""
 
@@ -80,6 +87,9 @@ class CloudSettings(BaseSettings):
     """Who takes customers' money for top-ups; the sandbox charges nobody and credits all the same."""
     top_up_webhook_secret_file: Path | None = None
     """A file with the secret (``whsec_…``) under which the provider signs what it tells us."""
+
+    sms_gateway: SmsGatewayName = SmsGatewayName.NONE
+    """Who sends text messages where a push did not arrive; the sandbox sends none and writes a line to the log."""
 
     payment_offline_limit_minor: MinorUnits = 50_00
     """Ceiling of a one-way code (the seed's ``PAYMENT_OFFLINE_LIMIT``, 50.00)."""
