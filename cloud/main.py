@@ -18,6 +18,7 @@ from cloud.http_errors import API_PREFIX, RequestIds, install_error_handlers
 from cloud.http_guard import BODY_SIZE_MAX, BodyLimit, SecurityHeaders, TimeLimit
 from cloud.identity import api as identity_api
 from cloud.ingest import chain_store, payment_store
+from cloud.live import Hub
 from cloud.merchants import api as merchants_api
 from cloud.merchants import decision_api, logo_api, profile_api, staff_api
 from cloud.merchants import store as merchant_store
@@ -26,6 +27,7 @@ from cloud.merchants.lifecycle import may_take_payments
 from cloud.merchants.profile_service import TerminalShown
 from cloud.monitoring import Measured, Meter, Probe
 from cloud.notifications import api as notifications_api
+from cloud.notifications import live_api
 from cloud.payments import api as payments_api
 from cloud.payments import merchant_api
 from cloud.payments.rules import PaymentRules
@@ -103,6 +105,9 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         top_up_api.make_router(top_up_api.TopUpApi(access, top_ups)),
     ):
         app.include_router(refuse_open_doors(router))
+    # No gate of a route can read a connection's first message: the channel asks who is there by itself.
+    hub = Hub(settings.redis_url)
+    app.include_router(live_api.make_router(live_api.LiveApi(cloud.engine, cloud.clock, access, hub)))
     return app
 
 

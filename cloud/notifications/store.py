@@ -91,6 +91,27 @@ def list_notifications(
     return [notification_of(row) for row in session.execute(ordered)]
 
 
+def list_since(
+    session: Session, recipients: Collection[str], *, after: tuple[int, str], rows_max: int
+) -> list[Notification]:
+    """What these recipients were told behind a place (time and id), the oldest first."""
+    columns, (at_ms, last_id) = NOTIFICATIONS.c, after
+    is_behind = or_(
+        columns.created_at_ms > at_ms, and_(columns.created_at_ms == at_ms, columns.notification_id > last_id)
+    )
+    statement = select(NOTIFICATIONS).where(columns.recipient.in_(sorted(recipients)), is_behind)
+    ordered = statement.order_by(columns.created_at_ms, columns.notification_id).limit(rows_max)
+    return [notification_of(row) for row in session.execute(ordered)]
+
+
+def find_notification(session: Session, recipients: Collection[str], wanted_id: str) -> Notification | None:
+    """The notification of this id, if it was for one of these recipients."""
+    columns = NOTIFICATIONS.c
+    is_meant = and_(columns.notification_id == wanted_id, columns.recipient.in_(sorted(recipients)))
+    row = session.execute(select(NOTIFICATIONS).where(is_meant)).one_or_none()
+    return None if row is None else notification_of(row)
+
+
 def mark_read(session: Session, recipients: Collection[str], wanted_id: str, *, now_ms: int) -> bool:
     """Note when it was read first; false where these recipients were never told so."""
     columns = NOTIFICATIONS.c
