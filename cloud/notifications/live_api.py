@@ -28,8 +28,7 @@ from sqlalchemy import Engine
 from cloud.db import run_read
 from cloud.errors import DatabaseError
 from cloud.http_access import TOKEN_COOKIE, Access
-from cloud.http_errors import API_PREFIX, ApiError
-from cloud.identity.api import StrictBody
+from cloud.http_errors import API_PREFIX, ApiError, StrictBody
 from cloud.live import Hub, Listener
 from cloud.notifications import store
 from cloud.notifications.api import recipients_of
