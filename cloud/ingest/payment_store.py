@@ -9,9 +9,11 @@ from sqlalchemy.orm import Session
 from cloud.db import insert_new, where_keys
 from cloud.errors import LedgerInvariantError
 from cloud.fleet.tables import POLICIES
+from cloud.ingest.notices import Taken
 from cloud.ingest.outcomes import NEXT_ACTION, BorneBy, Fault, Outcome
 from cloud.ingest.tables import EXCEPTIONS, PAYMENTS, RECORDS, SPENT_CODES, TERMINAL_PAYMENTS
 from sync.ids import MerchantId, PaymentId, Serial, TerminalId
+from sync.money import Money
 from sync.policy import POLICY, Policy
 from sync.refusals import Refusal
 
@@ -55,6 +57,21 @@ class Payment:
     def drawn_minor(self) -> int:
         """Return what the payer was debited."""
         return self.from_reserve_minor + self.from_available_minor
+
+    def taken_for(self, merchant_name: str) -> Taken | None:
+        """Return what the payer is told, if it drew on somebody's wallet."""
+        if self.wallet_id is None or not self.drawn_minor:
+            return None
+        return Taken(
+            wallet_id=self.wallet_id,
+            terminal_id=self.terminal_id,
+            payment_id=self.payment_id,
+            merchant_name=merchant_name,
+            amount=Money(self.drawn_minor, self.currency),
+            outcome=self.outcome,
+            authorised_at_ms=self.authorised_at_ms,
+            posted_at_ms=self.received_at_ms,
+        )
 
 
 @dataclass(frozen=True, slots=True)
