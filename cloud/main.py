@@ -9,6 +9,8 @@ from sqlalchemy.orm import Session
 from starlette.types import ASGIApp
 
 from cloud import monitoring, openapi
+from cloud.disputes import api as disputes_api
+from cloud.disputes import decision_api as dispute_decision_api
 from cloud.fleet import api as fleet_api
 from cloud.fleet import store as fleet_store
 from cloud.fleet.enrolment import Broker, Enrolment
@@ -89,6 +91,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     top_ups = TopUps(cloud.engine, cloud.clock, secrets.token_bytes, cloud.provider)
     staff = staff_api.StaffApi(cloud.engine, cloud.clock, cloud.identity, access)
     payments = _payments(cloud, wallets, access)
+    disputes = disputes_api.DisputesApi(cloud.engine, cloud.clock, secrets.token_bytes, access)
     for router in (
         identity_api.make_router(accounts),
         account_api.make_router(_customers(cloud, wallets, access)),
@@ -103,6 +106,8 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         customer_api.make_router(customer_api.CustomerApi(cloud.engine, cloud.clock, access)),
         wallet_api.make_router(wallet_api.OwnWalletApi(cloud.engine, cloud.clock, access)),
         top_up_api.make_router(top_up_api.TopUpApi(access, top_ups)),
+        disputes_api.make_router(disputes),
+        dispute_decision_api.make_router(disputes),
     ):
         app.include_router(refuse_open_doors(router))
     # No gate of a route can read a connection's first message: the channel asks who is there by itself.

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.orm import Session
 
 from cloud.db import insert_new, where_keys
@@ -197,6 +197,49 @@ def find_drawn(session: Session, record_hash: bytes) -> Drawn | None:
     if row is None or row.wallet_id is None:
         return None
     return Drawn(row.wallet_id, row.from_reserve_minor + row.from_available_minor, row.received_at_ms)
+
+
+def find_taken(session: Session, terminal_id: TerminalId, payment_id: PaymentId, *, wallet_id: str) -> Payment | None:
+    """Return the payment of this terminal and id that drew on this wallet."""
+    is_meant = and_(
+        PAYMENTS.c.terminal_id == terminal_id,
+        PAYMENTS.c.payment_id == payment_id,
+        PAYMENTS.c.wallet_id == wallet_id,
+        PAYMENTS.c.from_reserve_minor + PAYMENTS.c.from_available_minor > 0,
+    )
+    row = session.execute(select(PAYMENTS).where(is_meant)).one_or_none()
+    if row is None:
+        return None
+    return Payment(
+        terminal_id=terminal_id,
+        payment_id=payment_id,
+        record_hash=row.record_hash,
+        merchant_id=MerchantId(row.merchant_id),
+        wallet_id=row.wallet_id,
+        serial=None if row.serial is None else Serial(row.serial),
+        counter=row.counter,
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        outcome=Outcome(row.outcome),
+        fault=Fault(row.fault),
+        borne_by=BorneBy(row.borne_by),
+        from_reserve_minor=row.from_reserve_minor,
+        from_available_minor=row.from_available_minor,
+        uncovered_minor=row.uncovered_minor,
+        authorised_at_ms=row.authorised_at_ms,
+        received_at_ms=row.received_at_ms,
+    )
+
+
+def mark_disputed(session: Session, terminal_id: TerminalId, payment_id: PaymentId) -> None:
+    """Turn a settled payment's outcome into disputed; one that was named for more than that keeps its name."""
+    settled = [Outcome.SETTLED_FROM_RESERVE.value, Outcome.SETTLED_FROM_BALANCE.value]
+    is_meant = and_(PAYMENTS.c.terminal_id == terminal_id, PAYMENTS.c.payment_id == payment_id)
+    session.execute(
+        update(PAYMENTS)
+        .where(is_meant, PAYMENTS.c.outcome.in_(settled))
+        .values(outcome=Outcome.DISPUTED.value, borne_by=BorneBy.MERCHANT.value)
+    )
 
 
 def open_exceptions(session: Session, exceptions: Sequence[OpenException], *, now_ms: int) -> None:
