@@ -214,5 +214,6 @@ for _command in (
     cli_books.verify_evidence,
     cli_funding.sandbox_webhook,
     cli_jobs.jobs,
+    cli_jobs.make_push_key,
 ):
     cloud.add_command(_command)

@@ -1,4 +1,4 @@
-"""The commands ``tillbox cloud jobs …``: what could not be delivered is listed, and tried again."""
+"""The commands about deliveries: what could not be delivered is listed and tried again; the key of pushes is made."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -59,6 +59,26 @@ def retry(ids: tuple[str, ...], *, is_all: bool) -> None:
     click.echo(f"{retried} of {wanted_count} are tried again.")
     if retried < wanted_count:
         raise click.ClickException("The others are unknown or have not failed.")
+
+
+@click.command()
+def make_push_key() -> None:
+    """Make the key under which notices are pushed to browsers; every host needs the same.
+
+    A new key ends every subscription, so one that is there is never replaced.
+    """
+    import os
+
+    from py_vapid import Vapid02
+
+    with told_to_a_person():
+        file = settings_of_now().push_key_file
+        made = Vapid02()
+        made.generate_keys()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as key:
+            key.write(made.private_pem())
+    click.echo(f"Made {file}: copy it to every host, and back it up. Services read it at their start.")
 
 
 def _run(work: "Callable[[Session], T]") -> T:

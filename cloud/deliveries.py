@@ -8,6 +8,7 @@ from cloud.db import run_read
 from cloud.foundation import Cloud
 from cloud.notifications.channels import Channel
 from cloud.notifications.delivery_service import Deliverer, Sender
+from cloud.notifications.push import PushKey, PushSender, push_rules
 from cloud.notifications.sms import SandboxSms, SmsSender
 from cloud.notifications.store import Notification
 from cloud.payments import service as payment_service
@@ -34,8 +35,11 @@ class PaymentConcern:
 
 
 def make_deliverer(cloud: Cloud) -> Deliverer:
-    """Return what delivers by the ways that the settings name."""
+    """Return what delivers by the ways that are set up; raises ``PushKeyError``."""
     senders: dict[Channel, Sender] = {}
+    key = PushKey.load(cloud.settings.push_key_file)
+    if key is not None:
+        senders[Channel.PUSH] = PushSender(cloud.engine, cloud.clock, key, push_rules(cloud.settings))
     match cloud.settings.sms_gateway:
         case SmsGatewayName.SANDBOX:
             senders[Channel.SMS] = SmsSender(SandboxSms(), lambda recipient: _find_phone(cloud, recipient))

@@ -29,7 +29,8 @@ from cloud.merchants.lifecycle import may_take_payments
 from cloud.merchants.profile_service import TerminalShown
 from cloud.monitoring import Measured, Meter, Probe
 from cloud.notifications import api as notifications_api
-from cloud.notifications import live_api
+from cloud.notifications import live_api, push_api
+from cloud.notifications.push import PushKey, push_rules
 from cloud.payments import api as payments_api
 from cloud.payments import merchant_api
 from cloud.payments.rules import PaymentRules
@@ -107,6 +108,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         wallet_api.make_router(wallet_api.OwnWalletApi(cloud.engine, cloud.clock, access)),
         top_up_api.make_router(top_up_api.TopUpApi(access, top_ups)),
         disputes_api.make_router(disputes),
+        push_api.make_router(_push(cloud, access)),
         dispute_decision_api.make_router(disputes),
     ):
         app.include_router(refuse_open_doors(router))
@@ -154,6 +156,11 @@ def _payments(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> p
         rules=rules,
         grant_policy=wallets.grant_policy,
     )
+
+
+def _push(cloud: Cloud, access: Access) -> push_api.PushApi:
+    key = PushKey.load(cloud.settings.push_key_file)
+    return push_api.PushApi(cloud.engine, cloud.clock, access, key, push_rules(cloud.settings))
 
 
 def _fleet(cloud: Cloud, operator_token: str | None) -> fleet_api.FleetApi:
