@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cloud import cli_books, cli_funding
+from cloud import cli_books, cli_funding, cli_jobs
 from cloud.cli_keys import keys
 from cloud.cli_shared import current_ms, settings_of_now, told_to_a_person, write_whole
 
@@ -208,5 +208,12 @@ def _ask_operator_password() -> str:
     return asked
 
 
-for _command in (cli_books.verify, cli_books.evidence, cli_books.verify_evidence, cli_funding.sandbox_webhook):
+for _command in (
+    cli_books.verify,
+    cli_books.evidence,
+    cli_books.verify_evidence,
+    cli_funding.sandbox_webhook,
+    cli_jobs.jobs,
+    cli_jobs.make_push_key,
+):
     cloud.add_command(_command)

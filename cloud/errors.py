@@ -90,6 +90,12 @@ class ProviderSetupError(ProviderError):
     code = "provider_not_set_up"
 
 
+class PushKeyError(CloudError):
+    """The process does not start: with another key no browser would take what it is pushed."""
+
+    code = "push_key_unreadable"
+
+
 class SignInBusyError(CloudError):
     """Too many secrets wait to be evaluated; this one was not, and counts as no attempt."""
 

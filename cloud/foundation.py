@@ -4,9 +4,10 @@
 """
 
 import asyncio
+import json
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +26,8 @@ from cloud.ingest.judgement import Rules
 from cloud.ingest.posting import Judge
 from cloud.ingest.verified_grants import VerifiedGrants
 from cloud.keyring import Keyring
+from cloud.notifications.store import ANNOUNCE
+from cloud.redis_keys import LIVE_CHANNEL
 from cloud.settings import CloudSettings, TopUpProvider
 from cloud.wallets import store as wallet_store
 from cloud.wallets import webhook
@@ -138,9 +141,15 @@ def build_cloud(settings: CloudSettings, clock: Clock | None = None) -> Cloud:
     limits = Limits.of(settings.currency, one_way_limit_minor=settings.payment_offline_limit_minor)
     engine = make_engine(settings.effective_database_url)
     cache = Cache(settings.redis_url, clock=clock)
+    engine.update_execution_options(**{ANNOUNCE: lambda recipients: _announce(cache, recipients)})
     identity = Identity(engine, clock, Hasher(load_peppers(settings.pepper_file)))
     publisher = Publisher(keyring, _DenyList(), limits)
     return Cloud(settings, engine, keyring, clock, publisher, cache, identity, provider)
+
+
+def _announce(cache: Cache, recipients: Sequence[str]) -> None:
+    """Say to every process whose screens are to look for news; where Redis is away, they look by themselves."""
+    cache.ask(lambda connection: connection.publish(LIVE_CHANNEL, json.dumps(recipients)))
 
 
 def make_provider(settings: CloudSettings) -> FundingProvider | None:

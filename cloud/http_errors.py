@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, TypeVar
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -44,6 +44,12 @@ _HTTP_WORDS = {
     404: "There is no such path.",
     405: "This path does not take that method; Allow names those that it takes.",
 }
+
+
+class StrictBody(BaseModel):
+    """A body of exactly the fields named; nothing is guessed from another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Envelope(BaseModel, Generic[Data]):

@@ -9,6 +9,8 @@ from sqlalchemy.orm import Session
 from starlette.types import ASGIApp
 
 from cloud import monitoring, openapi
+from cloud.disputes import api as disputes_api
+from cloud.disputes import decision_api as dispute_decision_api
 from cloud.fleet import api as fleet_api
 from cloud.fleet import store as fleet_store
 from cloud.fleet.enrolment import Broker, Enrolment
@@ -18,6 +20,7 @@ from cloud.http_errors import API_PREFIX, RequestIds, install_error_handlers
 from cloud.http_guard import BODY_SIZE_MAX, BodyLimit, SecurityHeaders, TimeLimit
 from cloud.identity import api as identity_api
 from cloud.ingest import chain_store, payment_store
+from cloud.live import Hub
 from cloud.merchants import api as merchants_api
 from cloud.merchants import decision_api, logo_api, profile_api, staff_api
 from cloud.merchants import store as merchant_store
@@ -26,6 +29,8 @@ from cloud.merchants.lifecycle import may_take_payments
 from cloud.merchants.profile_service import TerminalShown
 from cloud.monitoring import Measured, Meter, Probe
 from cloud.notifications import api as notifications_api
+from cloud.notifications import live_api, push_api
+from cloud.notifications.push import PushKey, push_rules
 from cloud.payments import api as payments_api
 from cloud.payments import merchant_api
 from cloud.payments.rules import PaymentRules
@@ -87,6 +92,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     top_ups = TopUps(cloud.engine, cloud.clock, secrets.token_bytes, cloud.provider)
     staff = staff_api.StaffApi(cloud.engine, cloud.clock, cloud.identity, access)
     payments = _payments(cloud, wallets, access)
+    disputes = disputes_api.DisputesApi(cloud.engine, cloud.clock, secrets.token_bytes, access)
     for router in (
         identity_api.make_router(accounts),
         account_api.make_router(_customers(cloud, wallets, access)),
@@ -101,8 +107,14 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         customer_api.make_router(customer_api.CustomerApi(cloud.engine, cloud.clock, access)),
         wallet_api.make_router(wallet_api.OwnWalletApi(cloud.engine, cloud.clock, access)),
         top_up_api.make_router(top_up_api.TopUpApi(access, top_ups)),
+        disputes_api.make_router(disputes),
+        push_api.make_router(_push(cloud, access)),
+        dispute_decision_api.make_router(disputes),
     ):
         app.include_router(refuse_open_doors(router))
+    # No gate of a route can read a connection's first message: the channel asks who is there by itself.
+    hub = Hub(settings.redis_url)
+    app.include_router(live_api.make_router(live_api.LiveApi(cloud.engine, cloud.clock, access, hub)))
     return app
 
 
@@ -144,6 +156,11 @@ def _payments(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> p
         rules=rules,
         grant_policy=wallets.grant_policy,
     )
+
+
+def _push(cloud: Cloud, access: Access) -> push_api.PushApi:
+    key = PushKey.load(cloud.settings.push_key_file)
+    return push_api.PushApi(cloud.engine, cloud.clock, access, key, push_rules(cloud.settings))
 
 
 def _fleet(cloud: Cloud, operator_token: str | None) -> fleet_api.FleetApi:

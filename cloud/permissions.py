@@ -40,6 +40,7 @@ class Permission(StrEnum):
     SUSPEND_LOGINS = "suspend_logins"
     DECIDE_CUSTOMERS = "decide_customers"
     DECIDE_MERCHANTS = "decide_merchants"
+    DECIDE_DISPUTES = "decide_disputes"
     SET_COMMISSION = "set_commission"
     MANAGE_OPERATORS = "manage_operators"
     READ_BOOKS = "read_books"
@@ -62,6 +63,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
             Permission.SUSPEND_LOGINS,
             Permission.DECIDE_CUSTOMERS,
             Permission.DECIDE_MERCHANTS,
+            Permission.DECIDE_DISPUTES,
         }
     ),
     Role.FINANCE: frozenset({Permission.OWN_ACCOUNT, Permission.READ_BOOKS, Permission.SETTLE}),
@@ -74,6 +76,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
             Permission.SUSPEND_LOGINS,
             Permission.DECIDE_CUSTOMERS,
             Permission.DECIDE_MERCHANTS,
+            Permission.DECIDE_DISPUTES,
             Permission.SET_COMMISSION,
             Permission.MANAGE_OPERATORS,
             Permission.READ_BOOKS,

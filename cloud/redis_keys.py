@@ -1,7 +1,8 @@
 """Every kind of key that may stand in Redis: its name, how long it lives at most, and what it is for.
 
-Named as in the seed's Redis structure where that has a name. Nothing else may be written, and nothing without an end:
-a test looks at what real traffic leaves behind. No key holds the truth, so all of them may vanish at any time.
+Named as in the seed's Redis structure where that has a name. Nothing else may be written, and nothing without an end
+but the queue of jobs: a test looks at what real traffic leaves behind. No key holds the truth, so all of them may
+vanish at any time.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RedisKey:
-    """One kind of key: ``pattern`` with the place of the id, time to live, and what stands there."""
+    """One kind of key: ``pattern`` with the place of the id, time to live, and what stands there.
+
+    With 0 it stands as long as it holds something: Redis drops a queue that is empty.
+    """
 
     pattern: str
     ttl_s: int
@@ -36,6 +40,13 @@ REGISTRATION_VISITS = RedisKey("limit:register:{}", 60, "registrations from an a
 SECRET_ATTEMPTS = RedisKey("limit:secret:{}", 60, "requests with a password or PIN in the last minute, by login")
 PERSON_REQUESTS = RedisKey("limit:person:{}", 60, "all requests of the last minute, by login")
 
+JOBS_NAMESPACE = "jobs"
+JOBS_QUEUE = "deliveries"
+JOBS = RedisKey(f"{JOBS_NAMESPACE}:{{}}", 0, "the queue of deliveries, as dramatiq keeps it")
+
+LIVE_CHANNEL = "live:told"
+"""Where it is published who was told something, so that every process looks for it; a channel is no key."""
+
 KEYS = (
     PAYMENT_SESSION,
     MERCHANT,
@@ -46,6 +57,7 @@ KEYS = (
     REGISTRATION_VISITS,
     SECRET_ATTEMPTS,
     PERSON_REQUESTS,
+    JOBS,
 )
 """The key table. The overview uses the merchant of a terminal; the other copies come into use with their screens."""
 

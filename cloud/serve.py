@@ -19,6 +19,9 @@ from cloud.worker import run_worker
 
 _log = logging.getLogger(__name__)
 
+WEBSOCKET_MESSAGE_SIZE_MAX = 4_096
+"""What a screen says is short; uvicorn would take 16 MiB."""
+
 
 async def serve_cloud(settings: CloudSettings, *, port: int | None, with_worker: bool) -> None:
     """Serve HTTP, with a worker beside it if asked; raises what says why it cannot start."""
@@ -81,6 +84,7 @@ async def _serve(app: FastAPI, host: str, port: int, stop: asyncio.Event) -> Non
         log_level="warning",
         timeout_graceful_shutdown=2,
         server_header=False,
+        ws_max_size=WEBSOCKET_MESSAGE_SIZE_MAX,
         log_config=None,
     )
     server = _QuietServer(config)

@@ -32,6 +32,13 @@ class TopUpProvider(StrEnum):
     SANDBOX = "sandbox"
 
 
+class SmsGatewayName(StrEnum):
+    """Who sends text messages."""
+
+    NONE = "none"
+    SANDBOX = "sandbox"
+
+
 class CloudSettings(BaseSettings):
     """One process's settings; amounts in minor units, durations in seconds."""
 
@@ -81,6 +88,14 @@ class CloudSettings(BaseSettings):
     top_up_webhook_secret_file: Path | None = None
     """A file with the secret (``whsec_…``) under which the provider signs what it tells us."""
 
+    sms_gateway: SmsGatewayName = SmsGatewayName.NONE
+    """Who sends text messages where a push did not arrive; the sandbox sends none and writes a line to the log."""
+
+    push_contact: str = Field(default="mailto:operator@localhost", pattern=r"^(mailto:[^@\s]+@[^@\s]+|https://\S+)$")
+    """Whom a push service may ask about what this cloud pushes."""
+    push_allow_private: bool = False
+    """Lets push go to private addresses and without TLS: for trials only."""
+
     payment_offline_limit_minor: MinorUnits = 50_00
     """Ceiling of a one-way code (the seed's ``PAYMENT_OFFLINE_LIMIT``, 50.00)."""
     payment_daily_limit_minor: MinorUnits = 10_000_00
@@ -108,6 +123,11 @@ class CloudSettings(BaseSettings):
     def pepper_file(self) -> Path:
         """Where the peppers of passwords and PINs lie, made by ``tillbox cloud migrate`` or ``make-pepper``."""
         return self.data_folder / "peppers"
+
+    @property
+    def push_key_file(self) -> Path:
+        """Where the key lies under which notices are pushed, made by ``tillbox cloud make-push-key``."""
+        return self.data_folder / "push.pem"
 
     @property
     def effective_database_url(self) -> str:

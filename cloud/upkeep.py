@@ -1,5 +1,5 @@
 """What the cloud does unasked: keeps trust fresh and sent, gives reserves back in time, ends what nobody answered in
-time, forgets old sign-ins.
+time, has notices delivered, forgets old sign-ins.
 
 It runs beside ingest and never stops it: a deny list that is too long or a role key that has ended is a person's
 matter, while sales go on being posted.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from cloud.deliveries import make_deliverer
 from cloud.errors import CloudError
 from cloud.fleet import service as fleet_service
 from cloud.fleet.states import TerminalState
@@ -20,6 +21,7 @@ from cloud.fleet.store import Terminal
 from cloud.foundation import Cloud
 from cloud.identity import login_service
 from cloud.ingest import payment_store
+from cloud.jobs import Jobs
 from cloud.payments import service as payment_service
 from cloud.sessions import service as session_service
 from cloud.wallets import top_up_service
@@ -38,6 +40,7 @@ class Pace:
     release_every_s: float = 60.0
     forget_every_s: float = 3600.0
     expire_every_s: float = 5.0
+    deliver_every_s: float = 1.0
 
 
 DEFAULT_PACE = Pace()
@@ -57,8 +60,9 @@ class Publications:
 class Upkeep:
     """One process's upkeep; ``run`` never ends by itself."""
 
-    def __init__(self, cloud: Cloud, send: Send, *, pace: Pace = DEFAULT_PACE) -> None:
+    def __init__(self, cloud: Cloud, send: Send, *, pace: Pace = DEFAULT_PACE, jobs: Jobs | None = None) -> None:
         self._cloud = cloud
+        self._jobs = jobs or Jobs(make_deliverer(cloud), None)
         self._send = send
         self._pace = pace
         self._publications: Publications | None = None
@@ -72,6 +76,7 @@ class Upkeep:
             tasks.create_task(_again_and_again(self.release, every_s=self._pace.release_every_s))
             tasks.create_task(_again_and_again(self.forget, every_s=self._pace.forget_every_s))
             tasks.create_task(_again_and_again(self.expire, every_s=self._pace.expire_every_s))
+            tasks.create_task(_again_and_again(self.deliver, every_s=self._pace.deliver_every_s))
 
     async def publish(self) -> None:
         """Keep snapshot and policy fresh, and send them to every terminal in service that has not got them."""
@@ -93,10 +98,16 @@ class Upkeep:
             _log.info("reserves_released count=%d", released)
 
     async def forget(self) -> None:
-        """Delete login sessions and counts of attempts that ended long ago."""
+        """Delete login sessions, counts of attempts and deliveries that ended long ago."""
         now_ms = self._cloud.clock.now_ms()
         while forgotten := await self._cloud.run(lambda session: login_service.forget_old(session, now_ms=now_ms)):
             _log.info("sign_ins_forgotten count=%d", forgotten)
+        await self._jobs.forget()
+
+    async def deliver(self) -> None:
+        """Have delivered what is due, as long as there is something."""
+        while await self._jobs.sweep():
+            pass
 
     async def expire(self) -> None:
         """End payments that nobody confirmed in time and tell both sides; sessions that are over; top-ups undecided."""

@@ -14,9 +14,11 @@ from typing import Protocol
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from cloud.deliveries import make_deliverer
 from cloud.errors import CloudError
 from cloud.foundation import Cloud
 from cloud.ingest.service import Incoming, Reply, note_not_posted, single_records, take_hello
+from cloud.jobs import Jobs, running_jobs
 from cloud.posting_process import Committer, OwnProcess, open_committers
 from cloud.settings import CloudSettings
 from cloud.upkeep import DEFAULT_PACE, Pace, Upkeep
@@ -73,8 +75,12 @@ class LinkTransport:
 
 async def run_worker(cloud: Cloud) -> None:
     """Connect to the broker and work until cancelled; raises ``LinkSetupError`` where the certificates are missing."""
-    async with open_committers(cloud) as committers, Link(link_settings(cloud.settings)) as link:
-        await Worker(cloud, LinkTransport(link), committers=committers).run()
+    async with (
+        open_committers(cloud) as committers,
+        running_jobs(make_deliverer(cloud), cloud.settings.redis_url) as jobs,
+        Link(link_settings(cloud.settings)) as link,
+    ):
+        await Worker(cloud, LinkTransport(link), committers=committers, jobs=jobs).run()
 
 
 def link_settings(settings: CloudSettings) -> LinkSettings:
@@ -131,10 +137,11 @@ class Worker:
         *,
         pace: Pace = DEFAULT_PACE,
         committers: Sequence[Committer] | None = None,
+        jobs: Jobs | None = None,
     ) -> None:
         self._cloud = cloud
         self._transport = transport
-        self._upkeep = Upkeep(cloud, self._send, pace=pace)
+        self._upkeep = Upkeep(cloud, self._send, pace=pace, jobs=jobs)
         self._lanes = [_Lane(committer) for committer in committers or [OwnProcess(cloud)]]
 
     async def run(self) -> None:

@@ -18,7 +18,7 @@ from cloud.db.columns import (
 from cloud.db.engine import make_engine
 from cloud.db.rows import insert_all, insert_all_or_none, insert_new, update_rows, upsert, where_keys
 from cloud.db.schema import upgrade
-from cloud.db.transaction import DEFAULT_RETRY, Retry, read_if_up, run_read, run_transaction
+from cloud.db.transaction import DEFAULT_RETRY, Retry, after_commit, read_if_up, run_read, run_transaction
 
 __all__ = [
     "BIG_INT",
@@ -27,6 +27,7 @@ __all__ = [
     "MYSQL_OPTIONS",
     "Base",
     "Retry",
+    "after_commit",
     "auto_id",
     "fixed_bytes",
     "insert_all",

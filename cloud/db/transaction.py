@@ -23,6 +23,7 @@ from cloud.errors import CommitUnknownError, DatabaseAwayError, DatabaseBusyErro
 
 T = TypeVar("T")
 
+_AFTER_COMMIT = "after_commit"
 _ONE_MOMENT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 # MariaDB's error numbers: mariadb.com/kb/en/mariadb-error-code-reference
@@ -84,6 +85,15 @@ def run_transaction(
     raise _give_up(failure, is_unknown=is_unknown) from failure
 
 
+def after_commit(session: Session, action: Callable[[], None]) -> None:
+    """Do something that may as well be missed once this transaction is committed; it raises nothing.
+
+    It is not done where the process dies or the commit's outcome was not known: it can only hurry what the database
+    says anyway.
+    """
+    session.info.setdefault(_AFTER_COMMIT, []).append(action)
+
+
 def run_read(engine: Engine, work: Callable[[Session], T], *, retry: Retry = DEFAULT_RETRY) -> T:
     """Run ``work`` on one consistent snapshot and change nothing; retried like a transaction, with the same errors."""
     failure: DBAPIError | None = None
@@ -131,7 +141,10 @@ def _run_once(engine: Engine, work: Callable[[Session], T]) -> T:
             if _fault_of(error) is _Fault.LOST:
                 raise _CommitLostError(error) from error
             raise
-        return answer
+        actions: list[Callable[[], None]] = session.info.get(_AFTER_COMMIT, [])
+    for action in actions:
+        action()
+    return answer
 
 
 def _read_once(engine: Engine, work: Callable[[Session], T]) -> T:

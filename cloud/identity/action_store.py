@@ -17,6 +17,7 @@ class ActionSubject(StrEnum):
 
     MERCHANT = "merchant"
     WALLET = "wallet"
+    DISPUTE = "dispute"
 
 
 @dataclass(frozen=True, slots=True)

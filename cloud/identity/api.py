@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 from sqlalchemy import Engine
 
 from cloud.db import run_transaction
 from cloud.http_access import Access, address_of, clear_cookies, csrf_token, open_to_all, set_cookies
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
+from cloud.http_errors import StrictBody as StrictBody
 from cloud.identity import login_service
 from cloud.identity.action_store import Action
 from cloud.identity.lockout import Locked
@@ -37,12 +38,6 @@ class IdentityApi:
     clock: Clock
     identity: Identity
     access: Access
-
-
-class StrictBody(BaseModel):
-    """A body of exactly the fields named; nothing is guessed from another type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 NewSecret = Annotated[

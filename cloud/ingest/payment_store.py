@@ -3,15 +3,17 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.orm import Session
 
 from cloud.db import insert_new, where_keys
 from cloud.errors import LedgerInvariantError
 from cloud.fleet.tables import POLICIES
+from cloud.ingest.notices import Taken
 from cloud.ingest.outcomes import NEXT_ACTION, BorneBy, Fault, Outcome
 from cloud.ingest.tables import EXCEPTIONS, PAYMENTS, RECORDS, SPENT_CODES, TERMINAL_PAYMENTS
 from sync.ids import MerchantId, PaymentId, Serial, TerminalId
+from sync.money import Money
 from sync.policy import POLICY, Policy
 from sync.refusals import Refusal
 
@@ -55,6 +57,21 @@ class Payment:
     def drawn_minor(self) -> int:
         """Return what the payer was debited."""
         return self.from_reserve_minor + self.from_available_minor
+
+    def taken_for(self, merchant_name: str) -> Taken | None:
+        """Return what the payer is told, if it drew on somebody's wallet."""
+        if self.wallet_id is None or not self.drawn_minor:
+            return None
+        return Taken(
+            wallet_id=self.wallet_id,
+            terminal_id=self.terminal_id,
+            payment_id=self.payment_id,
+            merchant_name=merchant_name,
+            amount=Money(self.drawn_minor, self.currency),
+            outcome=self.outcome,
+            authorised_at_ms=self.authorised_at_ms,
+            posted_at_ms=self.received_at_ms,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +197,49 @@ def find_drawn(session: Session, record_hash: bytes) -> Drawn | None:
     if row is None or row.wallet_id is None:
         return None
     return Drawn(row.wallet_id, row.from_reserve_minor + row.from_available_minor, row.received_at_ms)
+
+
+def find_taken(session: Session, terminal_id: TerminalId, payment_id: PaymentId, *, wallet_id: str) -> Payment | None:
+    """Return the payment of this terminal and id that drew on this wallet."""
+    is_meant = and_(
+        PAYMENTS.c.terminal_id == terminal_id,
+        PAYMENTS.c.payment_id == payment_id,
+        PAYMENTS.c.wallet_id == wallet_id,
+        PAYMENTS.c.from_reserve_minor + PAYMENTS.c.from_available_minor > 0,
+    )
+    row = session.execute(select(PAYMENTS).where(is_meant)).one_or_none()
+    if row is None:
+        return None
+    return Payment(
+        terminal_id=terminal_id,
+        payment_id=payment_id,
+        record_hash=row.record_hash,
+        merchant_id=MerchantId(row.merchant_id),
+        wallet_id=row.wallet_id,
+        serial=None if row.serial is None else Serial(row.serial),
+        counter=row.counter,
+        amount_minor=row.amount_minor,
+        currency=row.currency,
+        outcome=Outcome(row.outcome),
+        fault=Fault(row.fault),
+        borne_by=BorneBy(row.borne_by),
+        from_reserve_minor=row.from_reserve_minor,
+        from_available_minor=row.from_available_minor,
+        uncovered_minor=row.uncovered_minor,
+        authorised_at_ms=row.authorised_at_ms,
+        received_at_ms=row.received_at_ms,
+    )
+
+
+def mark_disputed(session: Session, terminal_id: TerminalId, payment_id: PaymentId) -> None:
+    """Turn a settled payment's outcome into disputed; one that was named for more than that keeps its name."""
+    settled = [Outcome.SETTLED_FROM_RESERVE.value, Outcome.SETTLED_FROM_BALANCE.value]
+    is_meant = and_(PAYMENTS.c.terminal_id == terminal_id, PAYMENTS.c.payment_id == payment_id)
+    session.execute(
+        update(PAYMENTS)
+        .where(is_meant, PAYMENTS.c.outcome.in_(settled))
+        .values(outcome=Outcome.DISPUTED.value, borne_by=BorneBy.MERCHANT.value)
+    )
 
 
 def open_exceptions(session: Session, exceptions: Sequence[OpenException], *, now_ms: int) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from cloud.errors import LedgerInvariantError
-from cloud.ingest import payment_store
+from cloud.ingest import notices, payment_store
 from cloud.ingest.judgement import (
     CLOCK_TOLERANCE_MS,
     Circumstances,
@@ -30,6 +30,7 @@ from cloud.ledger.batch import PostOutcome
 from cloud.ledger.entries import AccountKind, AccountRef, JournalEntry, OfflineSplit, Sale
 from cloud.ledger.service import find_entry, lock_for_posting, post_entries
 from cloud.merchants.store import Merchant
+from cloud.notifications.store import insert_notices
 from cloud.wallets import customer_service, spending_store, store
 from cloud.wallets.reserve import DenyReason, PinUsage, contradicts
 from cloud.wallets.service import convict_devices
@@ -90,6 +91,8 @@ def post_sales(session: Session, sales: Sequence[SaleRecord], *, judge: Judge, n
         for sale, verdict in zip(sales, verdicts, strict=True)
     ]
     payment_store.insert_payments(session, payments)
+    told = (payment.taken_for(sale.merchant.name) for sale, payment in zip(sales, payments, strict=True))
+    insert_notices(session, [notices.of_posting(taken) for taken in told if taken is not None])
     _follow_up(session, sales, payments, genuine, now_ms=now_ms)
     return payments
 

@@ -195,6 +195,23 @@ def refund(sale: Sale, *, wallet_id: str, before: Money, after: Money) -> Journa
     return JournalEntry(sale.cause, EntryKind.REFUND, _without_zero(postings))
 
 
+def refund_offline(sold: JournalEntry, *, cause: str, wallet_id: str) -> JournalEntry:
+    """Give back all that an offline sale took from its payer: merchant and fee → payer available.
+
+    It goes to available money, whatever it was taken from: the reserve of a phone may have been released long ago. It
+    takes the sale back for ever, so that a void that comes later finds nothing; what was uncovered stays where it is.
+    """
+    kinds = (AccountKind.MERCHANT_PAYABLE, AccountKind.FEE_INCOME)
+    credited = [posting for posting in sold.postings if posting.account.kind in kinds]
+    if sold.kind is not EntryKind.OFFLINE_SALE or not credited:
+        raise EntryError("nothing_was_taken", "only an offline sale that drew on its payer is given back so")
+    currency = credited[0].account.currency
+    total = Money(sum(posting.amount.amount_minor for posting in credited), currency)
+    payer = Posting(payer_available(wallet_id, currency), total)
+    taken_back = (Posting(posting.account, -posting.amount) for posting in credited)
+    return JournalEntry(cause, EntryKind.REFUND, (payer, *taken_back), reverses=sold.cause)
+
+
 def split_offline(amount: Money, *, reserve: Money, available: Money) -> OfflineSplit:
     """Say who pays an offline sale: the reserve, then available money, and what is left is uncovered."""
     _check_positive(amount)

@@ -11,6 +11,8 @@ from cloud.db import run_read, run_transaction
 from cloud.http_access import Access
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.notifications import store
+from cloud.notifications.channels import Channel
+from cloud.notifications.delivery_service import note_taken
 from cloud.notifications.store import Notification
 from cloud.openapi import refusals
 from cloud.paging import ITEMS_DEFAULT, Cursor, CursorText, ItemsMax, Page, read_cursor
@@ -67,6 +69,8 @@ def make_router(api: NotificationsApi) -> APIRouter:
             ),
         )
         shown, is_last = found[:limit], len(found) <= limit
+        ids = [each.notification_id for each in shown]
+        note_taken(api.engine, ids, Channel.POLL, now_ms=api.clock.now_ms())
         behind = None if is_last else str(Cursor(shown[-1].notice.created_at_ms, shown[-1].notification_id))
         return ok(request, Page(items=[_shown(each) for each in shown], next_cursor=behind))
 

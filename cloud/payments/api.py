@@ -1,5 +1,6 @@
 """HTTP of payments for customers, and a single one for both sides: look, confirm on the bound phone, reject."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self
 
@@ -14,10 +15,13 @@ from cloud.http_errors import API_PREFIX, Envelope, ok
 from cloud.identity.api import TEXT_LENGTH_MAX, StrictBody
 from cloud.identity.api import or_refuse as identity_or_refuse
 from cloud.identity.service import Identity
+from cloud.notifications.channels import Channel
+from cloud.notifications.delivery_service import note_taken
 from cloud.openapi import refusals
 from cloud.paging import ITEMS_DEFAULT, ITEMS_MAX, CursorText, ItemsMax, Page, read_cursor
 from cloud.payments import confirmation, service
 from cloud.payments.confirmation import Confirmation
+from cloud.payments.notices import request_id
 from cloud.payments.refusals import PaymentRefusal
 from cloud.payments.rules import PaymentRules, Proof
 from cloud.payments.service import Details
@@ -106,6 +110,7 @@ def _add_reading(router: APIRouter, api: PaymentsApi) -> None:
             api.engine,
             lambda session: service.page_of(session, wanted, before=None, items_max=ITEMS_MAX, now_ms=now_ms),
         )
+        _note_asked(api, found, now_ms=now_ms)
         return ok(request, [payment_shown(each, now_ms=now_ms) for each in found])
 
     @router.get("/payments/{payment_id}", responses=refusals(404))
@@ -120,8 +125,15 @@ def _add_reading(router: APIRouter, api: PaymentsApi) -> None:
         if details is not None and details.payment.merchant_id.hex() in person.scopes(Permission.READ_SALES):
             return ok(request, sale_shown(details, now_ms=now_ms))
         is_own = details is not None and details.payment.wallet_id in person.scopes(Permission.OWN_WALLET)
-        shown = payment_shown(or_refuse(details if is_own and details else PaymentRefusal.UNKNOWN), now_ms=now_ms)
-        return ok(request, shown)
+        own = or_refuse(details if is_own and details else PaymentRefusal.UNKNOWN)
+        _note_asked(api, [own], now_ms=now_ms)
+        return ok(request, payment_shown(own, now_ms=now_ms))
+
+
+def _note_asked(api: PaymentsApi, found: Sequence[Details], *, now_ms: int) -> None:
+    """Note that the customer has got these requests: whoever asks for them need not be reached any more."""
+    ids = [request_id(each.payment.wallet_id, each.payment.payment_id) for each in found]
+    note_taken(api.engine, ids, Channel.POLL, now_ms=now_ms)
 
 
 def _add_answers(router: APIRouter, api: PaymentsApi) -> None:

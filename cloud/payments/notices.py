@@ -6,7 +6,7 @@ The merchant never learns who pays: no wallet and no name stands in what is sent
 from dataclasses import dataclass
 from enum import StrEnum
 
-from cloud.notifications.notices import Notice
+from cloud.notifications.notices import Notice, Reach, id_of
 from cloud.payments.states import PaymentStatus
 from sync.ids import MerchantId
 from sync.money import Money
@@ -82,6 +82,11 @@ def of_status(
     return _both(sides, kind, sides.payment_id, data, now_ms=now_ms, reason=reason, window_s=window_s)
 
 
+def request_id(wallet_id: str, payment_id: str) -> str:
+    """Return the id of the notice by which a customer is asked to confirm a payment."""
+    return id_of(wallet_id, NoticeKind.REQUESTED.value, payment_id)
+
+
 def of_refund(sides: Sides, refund_id: str, *, now_ms: int) -> tuple[Notice, ...]:
     """Tell both sides of a refund; the amount in ``sides`` is the refund's."""
     return _both(sides, NoticeKind.REFUNDED, refund_id, (("refund_id", refund_id),), now_ms=now_ms)
@@ -104,6 +109,7 @@ def _both(
         *data,
     )
     recipients = (sides.wallet_id, sides.merchant_id.hex())
+    to_customer = Reach.CALL if kind is NoticeKind.REQUESTED else Reach.PUSH
     words = {
         "merchant": sides.merchant_name,
         "amount": str(sides.amount),
@@ -111,6 +117,6 @@ def _both(
         "window_s": str(window_s),
     }
     return tuple(
-        Notice(recipient, kind.value, subject, title, body.format_map(words), told, now_ms)
-        for recipient, (title, body) in zip(recipients, _TEXTS[kind], strict=True)
+        Notice(recipient, kind.value, subject, title, body.format_map(words), told, now_ms, reach)
+        for recipient, (title, body), reach in zip(recipients, _TEXTS[kind], (to_customer, Reach.LISTED), strict=True)
     )

@@ -23,7 +23,7 @@ from cloud.payments import notices, store
 from cloud.payments.notices import Sides
 from cloud.payments.refusals import PaymentRefusal
 from cloud.payments.rules import Item
-from cloud.payments.states import FailureReason, PaymentEvent, PaymentStatus, next_status
+from cloud.payments.states import FailureReason, PaymentEvent, PaymentStatus, next_status, status_at
 from cloud.payments.store import Filter, KnownKey, OnlinePayment, Refund
 from cloud.wallets import customer_store
 from cloud.wallets.customer_store import Wallet
@@ -138,6 +138,24 @@ def time_out_overdue(session: Session, *, now_ms: int) -> int:
     for payment in overdue:
         time_out(session, payment, now_ms=now_ms)
     return len(overdue)
+
+
+def is_waiting(session: Session, payment_id: str, *, now_ms: int) -> bool:
+    """Tell whether a payment still waits for its customer's answer."""
+    payment = store.find_payment(session, payment_id)
+    return payment is not None and (
+        status_at(payment.status, confirm_by_ms=payment.confirm_by_ms, now_ms=now_ms) is PaymentStatus.PENDING
+    )
+
+
+def give_up(session: Session, payment_id: str, *, now_ms: int) -> bool:
+    """End a payment whose customer could not be reached; false where it does not wait for an answer any more."""
+    found = lock_with_wallet(session, payment_id)
+    if found is None or found[0].status is not PaymentStatus.PENDING:
+        return False
+    reason = FailureReason.CUSTOMER_NOT_REACHED
+    ended = change(session, found[0], PaymentEvent.FAILED, now_ms=now_ms, failed_at_ms=now_ms, failure_reason=reason)
+    return ended is not None
 
 
 def lock_with_wallet(session: Session, payment_id: str) -> tuple[OnlinePayment, Wallet] | None:

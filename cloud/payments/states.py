@@ -41,6 +41,7 @@ class FailureReason(StrEnum):
     REJECTED_BY_CUSTOMER = "rejected_by_customer"
     CANCELLED_BY_MERCHANT = "cancelled_by_merchant"
     NOT_CONFIRMED_IN_TIME = "not_confirmed_in_time"
+    CUSTOMER_NOT_REACHED = "customer_not_reached"
 
 
 def next_status(status: PaymentStatus, event: PaymentEvent) -> PaymentStatus | None:

@@ -20,6 +20,7 @@ from cloud.ledger.service import post_entries
 from cloud.merchants import service as merchant_service
 from cloud.merchants.tables import MerchantStatus
 from cloud.notifications import store as notification_store
+from cloud.notifications.notices import Notice
 from cloud.payments import confirmation, initiation, refunding, service, store
 from cloud.payments.confirmation import Confirmation
 from cloud.payments.initiation import InitiationAnswer, Order
@@ -109,8 +110,15 @@ def at_once(works: Sequence[Callable[[], T]]) -> list[T]:
 class PaymentWorld:
     """A cloud whose shops and customers the test makes."""
 
-    def __init__(self, folder: Path, database_url: str | None = None, *, hasher: CountingHasher | None = None) -> None:
-        self.people = IdentityWorld(folder, database_url, hasher=hasher)
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str | None = None,
+        *,
+        hasher: CountingHasher | None = None,
+        redis_url: str | None = None,
+    ) -> None:
+        self.people = IdentityWorld(folder, database_url, hasher=hasher, redis_url=redis_url)
         self.clouds = self.people.clouds
         self.engine = self.people.engine
         self.clock: HandClock = self.people.clock
@@ -288,13 +296,17 @@ class PaymentWorld:
 
     def told(self, recipient: str) -> list[str]:
         """Return the kinds of what this side was told."""
+        return sorted(each.kind for each in self.notices(recipient))
+
+    def notices(self, recipient: str) -> list[Notice]:
+        """Return what this side was told, the newest first."""
         found = run_read(
             self.engine,
             lambda session: notification_store.list_notifications(
                 session, [recipient], only_unread=False, before=None, rows_max=1000
             ),
         )
-        return sorted(each.notice.kind for each in found)
+        return [each.notice for each in found]
 
     def spent(self, payer: Payer) -> int:
         """Return what the payer has spent today."""

@@ -16,6 +16,7 @@ from schemathesis import APIOperation, BaseSchema, Case, GenerationMode
 from schemathesis.checks import positive_data_acceptance
 from schemathesis.core.result import Ok
 
+from cloud.disputes.refusals import DisputeRefusal
 from cloud.identity.passwords import SecretRefusal
 from cloud.identity.refusals import IdentityRefusal
 from cloud.identity.service import OpenedSession
@@ -38,7 +39,7 @@ AnyCase = Case[Any]
 
 RULES = {
     *(IdentityRefusal.EMAIL_INVALID, CustomerRefusal.PHONE_INVALID, CustomerRefusal.NAME_INVALID),
-    *(DecisionRefusal.REASON_MISSING, WalletDecisionRefusal.REASON_MISSING),
+    *(DecisionRefusal.REASON_MISSING, WalletDecisionRefusal.REASON_MISSING, DisputeRefusal.REASON_MISSING),
     *("idempotency_key_missing", "period_invalid"),
     *(each for kind in (SecretRefusal, ProfileRefusal, LogoRefusal, SessionRefusal, PaymentRefusal) for each in kind),
     *(each for kind in (TopUpRefusal, WebhookRefusal) for each in kind),

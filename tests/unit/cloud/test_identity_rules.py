@@ -182,6 +182,7 @@ def test_every_role_has_its_permissions_and_a_kind() -> None:
         (Permission.SUSPEND_LOGINS, {Role.SUPPORT, Role.ADMINISTRATOR}),
         (Permission.MANAGE_OPERATORS, {Role.ADMINISTRATOR}),
         (Permission.SETTLE, {Role.FINANCE}),
+        (Permission.DECIDE_DISPUTES, {Role.SUPPORT, Role.ADMINISTRATOR}),
     ],
 )
 def test_what_may_cost_money_is_with_the_roles_it_belongs_to(permission: Permission, roles: set[Role]) -> None:
