@@ -17,6 +17,9 @@ from cloud.http_access import Access, refuse_open_doors
 from cloud.http_errors import API_PREFIX, RequestIds, install_error_handlers
 from cloud.http_guard import BODY_SIZE_MAX, BodyLimit, SecurityHeaders, TimeLimit
 from cloud.identity import api as identity_api
+from cloud.identity import passkey_api
+from cloud.identity.passkey_service import Passkeys
+from cloud.identity.passkeys import RelyingParty
 from cloud.ingest import chain_store, payment_store
 from cloud.merchants import api as merchants_api
 from cloud.merchants import decision_api, logo_api, profile_api, staff_api
@@ -86,9 +89,11 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     accounts = identity_api.IdentityApi(cloud.engine, cloud.clock, cloud.identity, access)
     top_ups = TopUps(cloud.engine, cloud.clock, secrets.token_bytes, cloud.provider)
     staff = staff_api.StaffApi(cloud.engine, cloud.clock, cloud.identity, access)
-    payments = _payments(cloud, wallets, access)
+    passkeys = _passkeys(cloud)
+    payments = _payments(cloud, wallets, access, passkeys)
     for router in (
         identity_api.make_router(accounts),
+        passkey_api.make_router(passkey_api.PasskeyApi(cloud.clock, access, passkeys)),
         account_api.make_router(_customers(cloud, wallets, access)),
         staff_api.make_router(staff),
         sessions_api.make_router(_sessions(cloud, access)),
@@ -104,6 +109,11 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     ):
         app.include_router(refuse_open_doors(router))
     return app
+
+
+def _passkeys(cloud: Cloud) -> Passkeys:
+    party = RelyingParty(cloud.settings.passkey_domain, cloud.settings.passkey_origin_list)
+    return Passkeys(cloud.engine, cloud.clock, cloud.identity, party, secrets.token_bytes)
 
 
 def _customers(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> account_api.AccountApi:
@@ -131,7 +141,9 @@ def _sessions(cloud: Cloud, access: Access) -> sessions_api.SessionsApi:
     )
 
 
-def _payments(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> payments_api.PaymentsApi:
+def _payments(
+    cloud: Cloud, wallets: wallets_api.WalletApi, access: Access, passkeys: Passkeys
+) -> payments_api.PaymentsApi:
     settings = cloud.settings
     rules = PaymentRules(settings.payment_confirmation_ttl_s, settings.payment_no_pin_limit_minor)
     return payments_api.PaymentsApi(
@@ -139,6 +151,7 @@ def _payments(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> p
         clock=cloud.clock,
         random_bytes=secrets.token_bytes,
         identity=cloud.identity,
+        passkeys=passkeys,
         access=access,
         verify=cloud.judge().verify_code,
         rules=rules,

@@ -17,6 +17,7 @@ class ActionSubject(StrEnum):
 
     MERCHANT = "merchant"
     WALLET = "wallet"
+    LOGIN = "login"
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,6 +158,15 @@ def or_refuse(answer: T | IdentityRefusal | SecretRefusal | Locked, clock: Clock
     return answer
 
 
+def give_session(response: Response, opened: OpenedSession, *, now_ms: int) -> LoggedIn:
+    """Hand a new session over: in cookies to a browser, in the answer to an integration."""
+    person = _shown(opened.person)
+    if opened.person.kind is TokenKind.BEARER:
+        return LoggedIn(person=person, access_token=opened.token, csrf_token=None)
+    set_cookies(response, opened.token, max_age_s=(opened.person.expires_ms - now_ms) // 1000)
+    return LoggedIn(person=person, access_token=None, csrf_token=csrf_token(opened.token))
+
+
 def show_action(action: Action) -> ActionShown:
     """Return a deed as operators read it."""
     return ActionShown(
@@ -179,11 +188,7 @@ def _add_log_in(router: APIRouter, api: IdentityApi) -> None:
             email=body.email, password=body.password.get_secret_value(), address=address_of(request), kind=body.kind
         )
         opened: OpenedSession = or_refuse(answer, api.clock)
-        if body.kind is TokenKind.BEARER:
-            return ok(request, LoggedIn(person=_shown(opened.person), access_token=opened.token, csrf_token=None))
-        set_cookies(response, opened.token, max_age_s=(opened.person.expires_ms - api.clock.now_ms()) // 1000)
-        csrf = csrf_token(opened.token)
-        return ok(request, LoggedIn(person=_shown(opened.person), access_token=None, csrf_token=csrf))
+        return ok(request, give_session(response, opened, now_ms=api.clock.now_ms()))
 
     own_account = Depends(api.access.signed_in(Permission.OWN_ACCOUNT))
 

@@ -37,14 +37,15 @@ Operation = APIOperation[Any, Any, Any, Any]
 AnyCase = Case[Any]
 
 RULES = {
-    *(IdentityRefusal.EMAIL_INVALID, CustomerRefusal.PHONE_INVALID, CustomerRefusal.NAME_INVALID),
+    *(IdentityRefusal.EMAIL_INVALID, IdentityRefusal.PASSKEY_INVALID, IdentityRefusal.PASSKEY_NAME_INVALID),
+    *(CustomerRefusal.PHONE_INVALID, CustomerRefusal.NAME_INVALID),
     *(DecisionRefusal.REASON_MISSING, WalletDecisionRefusal.REASON_MISSING),
     *("idempotency_key_missing", "period_invalid"),
     *(each for kind in (SecretRefusal, ProfileRefusal, LogoRefusal, SessionRefusal, PaymentRefusal) for each in kind),
     *(each for kind in (TopUpRefusal, WebhookRefusal) for each in kind),
 }
 """Refusals of what a schema has to allow, because no schema can say it: a password that everybody tries first."""
-ROUTES_MIN = 56
+ROUTES_MIN = 63
 
 
 @dataclass

@@ -28,6 +28,8 @@ from tests.fakes.identity_world import MERCHANT_SCOPE, IdentityWorld, integratio
 OPEN = {
     ("POST", "/api/v1/auth/register"),
     ("POST", "/api/v1/auth/login"),
+    ("POST", "/api/v1/auth/passkeys/log-in/options"),
+    ("POST", "/api/v1/auth/passkeys/log-in"),
     ("POST", "/api/v1/providers/{name}/webhook"),
     ("POST", "/api/v1/merchant-applications"),
 }
@@ -38,6 +40,10 @@ DOORS = {
     ("GET", "/api/v1/auth/sessions"): Permission.OWN_ACCOUNT,
     ("DELETE", "/api/v1/auth/sessions/{session_id}"): Permission.OWN_ACCOUNT,
     ("POST", "/api/v1/auth/password"): Permission.OWN_ACCOUNT,
+    ("GET", "/api/v1/auth/passkeys"): Permission.OWN_ACCOUNT,
+    ("POST", "/api/v1/auth/passkeys"): Permission.OWN_ACCOUNT,
+    ("POST", "/api/v1/auth/passkeys/options"): Permission.OWN_ACCOUNT,
+    ("DELETE", "/api/v1/auth/passkeys/{passkey_id}"): Permission.OWN_ACCOUNT,
     ("POST", "/api/v1/me/device"): Permission.OWN_WALLET,
     ("POST", "/api/v1/me/pin"): Permission.OWN_WALLET,
     ("POST", "/api/v1/me/pin/verify"): Permission.OWN_WALLET,
@@ -72,6 +78,7 @@ DOORS = {
     ("GET", "/api/v1/me/notifications"): Permission.OWN_ACCOUNT,
     ("POST", "/api/v1/me/notifications/{notification_id}/read"): Permission.OWN_ACCOUNT,
     ("GET", "/api/v1/payments/{payment_id}"): Permission.OWN_ACCOUNT,
+    ("POST", "/api/v1/payments/{payment_id}/passkey-options"): Permission.OWN_WALLET,
     ("POST", "/api/v1/payments/{payment_id}/confirm"): Permission.OWN_WALLET,
     ("POST", "/api/v1/payments/{payment_id}/reject"): Permission.OWN_WALLET,
     ("POST", "/api/v1/merchants/{merchant_id}/sessions/validate"): Permission.TAKE_PAYMENTS,
