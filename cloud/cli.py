@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cloud import cli_books, cli_funding
+from cloud import cli_books, cli_columns, cli_funding
 from cloud.cli_keys import keys
 from cloud.cli_shared import current_ms, settings_of_now, told_to_a_person, write_whole
 
@@ -49,7 +49,8 @@ def cloud() -> None:
 def migrate() -> None:
     """Bring the database's tables to the newest version; safe to run again.
 
-    Where nobody has a login yet and this host has no peppers, the first one is made.
+    Where nobody has a login yet and this host has no peppers, the first one is made; likewise the first column key
+    where nothing is sealed yet. Sensitive columns that are not sealed are.
     """
     import secrets
 
@@ -62,6 +63,7 @@ def migrate() -> None:
             settings.data_folder.mkdir(parents=True, exist_ok=True)
         upgrade(settings.effective_database_url)
         click.echo("The tables are at the newest version.")
+        cli_columns.prepare_columns(settings)
         if load_peppers(settings.pepper_file) is not None:
             return
         if _has_logins(settings):
@@ -208,5 +210,12 @@ def _ask_operator_password() -> str:
     return asked
 
 
-for _command in (cli_books.verify, cli_books.evidence, cli_books.verify_evidence, cli_funding.sandbox_webhook):
+for _command in (
+    cli_books.verify,
+    cli_books.evidence,
+    cli_books.verify_evidence,
+    cli_funding.sandbox_webhook,
+    cli_columns.make_column_key,
+    cli_columns.rotate_keys,
+):
     cloud.add_command(_command)

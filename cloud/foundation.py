@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cloud.cache import Cache
-from cloud.db import DEFAULT_RETRY, Retry, make_engine, run_transaction
+from cloud.db import DEFAULT_RETRY, Retry, load_vault, make_engine, run_transaction
 from cloud.errors import DatabaseError, ProviderSetupError
 from cloud.fleet.publishing import Limits, Publisher
 from cloud.identity.hashing import Hasher
@@ -131,12 +131,12 @@ async def outlast_database(attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 def build_cloud(settings: CloudSettings, clock: Clock | None = None) -> Cloud:
-    """Load the keys and connect; raises ``KeyringError``, ``PepperError`` and ``DatabaseError`` with what to do."""
+    """Load the keys and connect; raises the ``CloudError`` that says what to do."""
     clock = clock or SystemClock()
     provider = make_provider(settings)
     keyring = Keyring.load(settings.key_folder, now_ms=clock.now_ms())
     limits = Limits.of(settings.currency, one_way_limit_minor=settings.payment_offline_limit_minor)
-    engine = make_engine(settings.effective_database_url)
+    engine = make_engine(settings.effective_database_url, vault=load_vault(settings.column_key_file))
     cache = Cache(settings.redis_url, clock=clock)
     identity = Identity(engine, clock, Hasher(load_peppers(settings.pepper_file)))
     publisher = Publisher(keyring, _DenyList(), limits)

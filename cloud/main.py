@@ -101,7 +101,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         merchant_api.make_router(payments),
         notifications_api.make_router(notifications_api.NotificationsApi(cloud.engine, cloud.clock, access)),
         decision_api.make_router(decision_api.DecisionApi(cloud.engine, cloud.clock, access, _terminals_of)),
-        profile_api.make_router(_profiles(cloud, access)),
+        profile_api.make_router(_profiles(cloud, access, passkeys)),
         logo_api.make_router(logo_api.LogoApi(cloud.engine, cloud.clock, access)),
         customer_api.make_router(customer_api.CustomerApi(cloud.engine, cloud.clock, access)),
         wallet_api.make_router(wallet_api.OwnWalletApi(cloud.engine, cloud.clock, access)),
@@ -166,9 +166,17 @@ def _fleet(cloud: Cloud, operator_token: str | None) -> fleet_api.FleetApi:
     return fleet_api.FleetApi(cloud.engine, cloud.clock, enrolment, _knows_site, operator_token)
 
 
-def _profiles(cloud: Cloud, access: Access) -> profile_api.ProfileApi:
+def _profiles(cloud: Cloud, access: Access, passkeys: Passkeys) -> profile_api.ProfileApi:
     applications = Applications(cloud.engine, cloud.clock, cloud.identity, secrets.token_bytes, cloud.settings.currency)
-    return profile_api.ProfileApi(cloud.engine, cloud.clock, access, applications, _terminals_of)
+    return profile_api.ProfileApi(
+        engine=cloud.engine,
+        clock=cloud.clock,
+        access=access,
+        identity=cloud.identity,
+        passkeys=passkeys,
+        applications=applications,
+        terminals=_terminals_of,
+    )
 
 
 def _terminals_of(session: Session, merchant_id: MerchantId) -> list[TerminalShown]:

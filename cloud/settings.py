@@ -135,6 +135,11 @@ class CloudSettings(BaseSettings):
         return self.data_folder / "peppers"
 
     @property
+    def column_key_file(self) -> Path:
+        """Where the keys of sensitive columns lie, made by ``tillbox cloud migrate`` or ``make-column-key``."""
+        return self.data_folder / "column-keys"
+
+    @property
     def effective_database_url(self) -> str:
         """The URL to connect to: the given one, else the embedded database's."""
         return self.database_url or f"sqlite:///{self.data_folder / 'cloud.sqlite3'}"

@@ -19,7 +19,7 @@ from cloud.wallets.reserve import PinUsage
 from tests.fakes.authenticator import USER_PRESENT, Authenticator, base64url
 from tests.fakes.identity_world import PASSWORD, PIN, WRONG
 from tests.fakes.payment_web import Web
-from tests.fakes.payment_world import Payer, PaymentWorld, at_once
+from tests.fakes.payment_world import Payer, PaymentWorld, Shop, at_once
 from tests.servers.mariadb import MariaDb
 from tests.stack.servers import serving
 
@@ -38,7 +38,7 @@ async def web(world: PaymentWorld) -> AsyncIterator[Web]:
         yield Web(http)
 
 
-async def set_up(web: Web, payer: Payer, phone: Authenticator | None = None) -> Authenticator:
+async def set_up(web: Web, payer: Payer | Shop, phone: Authenticator | None = None) -> Authenticator:
     """Set up a passkey in a new phone."""
     phone = phone or Authenticator(sign_count=1)
     options = await web.ask(payer, "POST", "/auth/passkeys/options", {"password": PASSWORD})
@@ -321,3 +321,21 @@ async def test_one_answer_sent_many_times_at_once_counts_once(world: PaymentWorl
     answers = await asyncio.to_thread(lambda: at_once([send] * 8))
     assert sorted(answers) == [200] + [409] * 7
     assert world.available(payer) == 400_00
+
+
+async def test_the_settlement_account_changes_by_a_passkeys_yes_to_that_account_alone(
+    world: PaymentWorld, web: Web
+) -> None:
+    shop = world.shop()
+    phone, path = await set_up(web, shop), f"/merchants/{shop.hex}/settlement-account"
+    account = {"holder": "Grete", "iban": "DE89 3704 0044 0532 0130 00"}
+    other = account | {"iban": "GB29 NWBK 6016 1331 9268 19"}
+    options = (await web.ask(shop, "POST", f"{path}/passkey-options", account)).data
+    signed = phone.sign(options)
+    assert (await web.ask(shop, "PUT", path, other | {"passkey": signed})).brief == (403, "wrong_passkey")
+    options = (await web.ask(shop, "POST", f"{path}/passkey-options", account)).data
+    signed = phone.sign(options)
+    changed = await web.ask(shop, "PUT", path, account | {"passkey": signed})
+    assert (changed.brief, changed.data["iban_masked"]) == ((200, "ok"), "DE89…3000")
+    again = await web.ask(shop, "PUT", path, account | {"passkey": signed})
+    assert again.brief == (409, "passkey_challenge_over")

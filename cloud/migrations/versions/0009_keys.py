@@ -1,4 +1,7 @@
-"""Passkeys and the challenges that they sign."""
+"""Passkeys and the challenges that they sign; sensitive columns wide enough to be sealed.
+
+What stands in them is sealed behind this step, by ``tillbox cloud migrate``, because that needs the key.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,6 +10,14 @@ revision = "0009"
 down_revision = "0007"
 branch_labels = None
 depends_on = None
+
+_WIDENED = (
+    ("wallets", "phone", 16, 73),
+    ("merchant_profiles", "contact_phone", 16, 73),
+    ("merchant_profiles", "settlement_holder", 200, 1118),
+    ("merchant_profiles", "settlement_iban", 34, 97),
+)
+"""Table, column, how long it was, how long it is."""
 
 
 def upgrade() -> None:
@@ -53,3 +64,36 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("passkeys", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_passkeys_login_id"), ["login_id"], unique=False)
+
+    for table, column, before, after in _WIDENED:
+        _widen(table, column, before=before, after=after)
+    op.add_column(
+        "wallets",
+        sa.Column("phone_hash", sa.BINARY(length=32).with_variant(sa.LargeBinary(length=32), "sqlite"), nullable=True),
+    )
+    op.create_index(op.f("ix_wallets_phone_hash"), "wallets", ["phone_hash"], unique=True)
+
+
+def _widen(table: str, column: str, *, before: int, after: int) -> None:
+    if op.get_bind().dialect.name != "sqlite":
+        op.alter_column(
+            table,
+            column,
+            existing_type=sa.String(length=before),
+            type_=sa.String(length=after),
+            existing_nullable=False,
+        )
+        return
+    # SQLite holds texts to no length and cannot change a column but by copying the table, to which others refer. So
+    # the length is changed where it is written, as sqlite.org/lang_altertable.html §7 says.
+    version = op.get_bind().exec_driver_sql("PRAGMA schema_version").scalar_one()
+    op.execute("PRAGMA writable_schema = 1")
+    old, new = (f"\t{column} VARCHAR({length}) NOT NULL" for length in (before, after))
+    changed = op.get_bind().exec_driver_sql(
+        "UPDATE sqlite_schema SET sql = replace(sql, ?, ?) WHERE type = 'table' AND name = ? AND instr(sql, ?) > 0",
+        (old, new, table, old),
+    )
+    if changed.rowcount != 1:
+        raise RuntimeError(f"the column {table}.{column} is not as the steps before made it")
+    op.execute(f"PRAGMA schema_version = {version + 1}")
+    op.execute("PRAGMA writable_schema = 0")

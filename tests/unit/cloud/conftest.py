@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from cloud.db import make_engine, upgrade
+from cloud.db import Vault, make_engine, upgrade
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,6 @@ def engine(migrated_file: Path, tmp_path: Path) -> Iterator[Engine]:
     """An engine on an empty embedded database of the newest version."""
     path = tmp_path / "cloud.sqlite3"
     path.write_bytes(migrated_file.read_bytes())
-    made = make_engine(f"sqlite:///{path}")
+    made = make_engine(f"sqlite:///{path}", vault=Vault({1: bytes(range(32))}))
     yield made
     made.dispose()

@@ -56,6 +56,7 @@ DOORS = {
     ("GET", "/api/v1/merchants/{merchant_id}"): Permission.MANAGE_MERCHANT,
     ("PUT", "/api/v1/merchants/{merchant_id}/profile"): Permission.MANAGE_MERCHANT,
     ("PUT", "/api/v1/merchants/{merchant_id}/settlement-account"): Permission.MANAGE_MERCHANT,
+    ("POST", "/api/v1/merchants/{merchant_id}/settlement-account/passkey-options"): Permission.MANAGE_MERCHANT,
     ("POST", "/api/v1/merchants/{merchant_id}/reapply"): Permission.MANAGE_MERCHANT,
     ("PUT", "/api/v1/merchants/{merchant_id}/logo"): Permission.MANAGE_MERCHANT,
     ("DELETE", "/api/v1/merchants/{merchant_id}/logo"): Permission.MANAGE_MERCHANT,
