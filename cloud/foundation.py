@@ -19,6 +19,7 @@ from cloud.db import DEFAULT_RETRY, Retry, load_vault, make_engine, run_transact
 from cloud.errors import DatabaseError, ProviderSetupError
 from cloud.fleet.publishing import Limits, Publisher
 from cloud.identity.hashing import Hasher
+from cloud.identity.mailer import FolderMailer, Mailer, SmtpMailer
 from cloud.identity.peppers import load_peppers
 from cloud.identity.service import Identity
 from cloud.ingest.judgement import Rules
@@ -67,6 +68,7 @@ class Cloud:
     publisher: Publisher
     cache: Cache
     identity: Identity
+    mailer: Mailer
     provider: FundingProvider | None = None
     """Who takes customers' money for top-ups; without one nobody can."""
     retry: Retry = DEFAULT_RETRY
@@ -140,7 +142,14 @@ def build_cloud(settings: CloudSettings, clock: Clock | None = None) -> Cloud:
     cache = Cache(settings.redis_url, clock=clock)
     identity = Identity(engine, clock, Hasher(load_peppers(settings.pepper_file)))
     publisher = Publisher(keyring, _DenyList(), limits)
-    return Cloud(settings, engine, keyring, clock, publisher, cache, identity, provider)
+    return Cloud(settings, engine, keyring, clock, publisher, cache, identity, make_mailer(settings), provider)
+
+
+def make_mailer(settings: CloudSettings) -> Mailer:
+    """Make the way in which letters go; without a mail server they are written to a folder, and nobody gets them."""
+    if settings.mail_smtp_url is None:
+        return FolderMailer(settings.mail_folder, settings.mail_from)
+    return SmtpMailer(settings.mail_smtp_url.get_secret_value(), settings.mail_from)
 
 
 def make_provider(settings: CloudSettings) -> FundingProvider | None:

@@ -17,7 +17,8 @@ from cloud.http_access import Access, refuse_open_doors
 from cloud.http_errors import API_PREFIX, RequestIds, install_error_handlers
 from cloud.http_guard import BODY_SIZE_MAX, BodyLimit, SecurityHeaders, TimeLimit
 from cloud.identity import api as identity_api
-from cloud.identity import passkey_api
+from cloud.identity import mail_api, passkey_api
+from cloud.identity.mail_service import Mails
 from cloud.identity.passkey_service import Passkeys
 from cloud.identity.passkeys import RelyingParty
 from cloud.ingest import chain_store, payment_store
@@ -93,6 +94,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     payments = _payments(cloud, wallets, access, passkeys)
     for router in (
         identity_api.make_router(accounts),
+        mail_api.make_router(mail_api.MailApi(cloud.clock, access, Mails(cloud.engine, cloud.clock, cloud.identity))),
         passkey_api.make_router(passkey_api.PasskeyApi(cloud.clock, access, passkeys)),
         account_api.make_router(_customers(cloud, wallets, access)),
         staff_api.make_router(staff),

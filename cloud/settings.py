@@ -79,6 +79,12 @@ class CloudSettings(BaseSettings):
     """The domain that passkeys are made for; another one makes every passkey worthless."""
     passkey_origins: str = "http://localhost:8800"
     """The origins of the pages that may ask for passkeys, separated by commas; each lies in that domain."""
+    mail_smtp_url: SecretStr | None = None
+    """``smtps://user:password@host:465`` or ``smtp://…:587`` (STARTTLS); empty: letters are written to a folder."""
+    mail_from: str = Field(default="Tillbox <no-reply@localhost>", pattern=r"^[^\r\n]*@[^\r\n]*$")
+    """Whom letters come from."""
+    mail_pages_url: str = Field(default="http://localhost:8800", pattern=r"^https?://[^\s#?]+$")
+    """Where the pages are that the letters' links lead to."""
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
     """The currency of the policy that boxes are sent."""
 
@@ -103,6 +109,13 @@ class CloudSettings(BaseSettings):
     def _is_a_web_address(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not url.get_secret_value().startswith(("https://", "http://")):
             raise ValueError("begins with https:// or http://")
+        return url
+
+    @field_validator("mail_smtp_url")
+    @classmethod
+    def _is_a_mail_server(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("smtps://", "smtp://")):
+            raise ValueError("begins with smtps:// or smtp://")
         return url
 
     @model_validator(mode="after")
@@ -138,6 +151,11 @@ class CloudSettings(BaseSettings):
     def column_key_file(self) -> Path:
         """Where the keys of sensitive columns lie, made by ``tillbox cloud migrate`` or ``make-column-key``."""
         return self.data_folder / "column-keys"
+
+    @property
+    def mail_folder(self) -> Path:
+        """Where letters are written to without a mail server."""
+        return self.data_folder / "mails"
 
     @property
     def effective_database_url(self) -> str:

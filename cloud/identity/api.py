@@ -97,6 +97,7 @@ class Person(BaseModel):
     kind: TokenKind
     expires_ms: int
     device_id: str | None
+    is_email_verified: bool
 
 
 class LoggedIn(BaseModel):
@@ -284,4 +285,5 @@ def _shown(person: SignedIn) -> Person:
         kind=person.kind,
         expires_ms=person.expires_ms,
         device_id=person.device_id,
+        is_email_verified=person.is_email_verified,
     )

@@ -21,6 +21,7 @@ class IdentityRefusal(StrEnum):
     SESSION_UNKNOWN = "session_unknown"
     PIN_NOT_SET = "pin_not_set"
     DEVICE_NOT_YOURS = "device_not_yours"
+    LINK_OVER = "link_over"
     CHALLENGE_OVER = "passkey_challenge_over"
     PASSKEY_INVALID = "passkey_invalid"
     PASSKEY_NAME_INVALID = "passkey_name_invalid"
@@ -54,6 +55,7 @@ WORDS: dict[str, tuple[int, str]] = {
     IdentityRefusal.SESSION_UNKNOWN: (404, "There is no such login session."),
     IdentityRefusal.PIN_NOT_SET: (409, "No PIN is set yet."),
     IdentityRefusal.DEVICE_NOT_YOURS: (403, "This phone is not bound to your wallet."),
+    IdentityRefusal.LINK_OVER: (409, "This link was used, or its time is over; ask for a new letter."),
     IdentityRefusal.CHALLENGE_OVER: (409, "This challenge was used, or its time is over; ask for a new one."),
     IdentityRefusal.PASSKEY_INVALID: (
         422,

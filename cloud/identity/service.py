@@ -16,10 +16,11 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cloud.db import run_read, run_transaction
-from cloud.identity import attempt_store, store, token_store
+from cloud.identity import attempt_store, mail_store, store, token_store
 from cloud.identity.hashing import Hasher, Purpose, SecretHash
 from cloud.identity.lockout import Locked, count_attempt, count_visit
 from cloud.identity.login_service import create_login, make_id, session_length_ms, status_refusal
+from cloud.identity.mails import MailPurpose
 from cloud.identity.passwords import SecretRefusal, judge_password, judge_pin, spell_email
 from cloud.identity.refusals import IdentityRefusal
 from cloud.identity.store import Login, Secret
@@ -304,6 +305,7 @@ class Identity:
                 return refusal
             store.write_secret(session, person.login_id, purpose, chosen, now_ms=now_ms)
             if purpose is Purpose.PASSWORD:
+                mail_store.delete_tokens(session, person.login_id, MailPurpose.RESET_PASSWORD)
                 token_store.revoke_all(session, person.login_id, now_ms=now_ms, but_session_id=person.session_id)
             return None
 
@@ -355,6 +357,7 @@ def _person(login: Login, roles: tuple[RoleHeld, ...], token: AccessToken) -> Si
         kind=token.kind,
         expires_ms=token.expires_ms,
         device_id=token.device_id,
+        is_email_verified=login.email_verified_ms is not None,
     )
 
 

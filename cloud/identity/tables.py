@@ -10,14 +10,16 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String
 from sqlmodel import Field
 
-from cloud.db import MYSQL_OPTIONS, Base, auto_id, fixed_bytes, one_of, table_of, variable_bytes
+from cloud.db import MYSQL_OPTIONS, Base, SealedText, auto_id, fixed_bytes, one_of, table_of, variable_bytes
 from cloud.identity.hashing import HASH_LENGTH_MAX, Purpose
+from cloud.identity.mails import MailPurpose
 from cloud.identity.passkeys import CREDENTIAL_ID_SIZE_MAX, NAME_LENGTH_MAX, PUBLIC_KEY_SIZE_MAX
 from cloud.permissions import Role, TokenKind
 
 LOGIN_ID_LENGTH = 13
 SESSION_ID_LENGTH = 17
 PASSKEY_ID_LENGTH = 13
+MAIL_ID_LENGTH = 13
 DEVICE_ID_LENGTH = 13
 SCOPE_LENGTH_MAX = 16
 REASON_LENGTH_MAX = 500
@@ -60,6 +62,7 @@ class LoginRow(Base, table=True):
     status: str = Field(sa_column=Column(String(16), nullable=False))
     created_at_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
     status_changed_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    email_verified_ms: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
 
 
 class LoginRoleRow(Base, table=True):
@@ -121,6 +124,34 @@ class ChallengeRow(Base, table=True):
     expires_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
+class MailRow(Base, table=True):
+    """A letter that somebody asked for, maybe to nobody; gone once it is sent, without ``due_ms`` if given up."""
+
+    __tablename__ = "mails"
+    __table_args__ = (one_of("purpose", MailPurpose), Index(None, "due_ms"), MYSQL_OPTIONS)
+
+    mail_id: str = Field(sa_column=Column(String(MAIL_ID_LENGTH), primary_key=True))
+    purpose: str = Field(sa_column=Column(String(16), nullable=False))
+    email: str = Field(sa_column=Column(SealedText(4 * EMAIL_LENGTH_MAX), nullable=False))
+    attempts_count: int = Field(sa_column=Column(Integer, nullable=False))
+    created_at_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    due_ms: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+
+
+class MailTokenRow(Base, table=True):
+    """What a letter's link lets somebody do, by the SHA-256 of its token; whoever uses it deletes the row."""
+
+    __tablename__ = "mail_tokens"
+    __table_args__ = (one_of("purpose", MailPurpose), Index(None, "expires_ms"), MYSQL_OPTIONS)
+
+    token_hash: bytes = Field(sa_column=Column(fixed_bytes(32), primary_key=True))
+    purpose: str = Field(sa_column=Column(String(16), nullable=False))
+    login_id: str = Field(
+        sa_column=Column(String(LOGIN_ID_LENGTH), ForeignKey("logins.login_id"), nullable=False, index=True)
+    )
+    expires_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
 class AccessTokenRow(Base, table=True):
     """One login session; the token itself is known to its bearer only, ``session_id`` names it to people."""
 
@@ -172,6 +203,8 @@ class ActionRow(Base, table=True):
 LOGINS = table_of(LoginRow)
 LOGIN_ROLES = table_of(LoginRoleRow)
 LOGIN_SECRETS = table_of(LoginSecretRow)
+MAILS = table_of(MailRow)
+MAIL_TOKENS = table_of(MailTokenRow)
 PASSKEYS = table_of(PasskeyRow)
 CHALLENGES = table_of(ChallengeRow)
 ACCESS_TOKENS = table_of(AccessTokenRow)

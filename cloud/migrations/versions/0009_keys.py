@@ -1,4 +1,4 @@
-"""Passkeys and the challenges that they sign; sensitive columns wide enough to be sealed.
+"""Passkeys and the challenges that they sign; letters and their links; sensitive columns wide enough to be sealed.
 
 What stands in them is sealed behind this step, by ``tillbox cloud migrate``, because that needs the key.
 """
@@ -65,6 +65,7 @@ def upgrade() -> None:
     with op.batch_alter_table("passkeys", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_passkeys_login_id"), ["login_id"], unique=False)
 
+    _create_letters()
     for table, column, before, after in _WIDENED:
         _widen(table, column, before=before, after=after)
     op.add_column(
@@ -72,6 +73,40 @@ def upgrade() -> None:
         sa.Column("phone_hash", sa.BINARY(length=32).with_variant(sa.LargeBinary(length=32), "sqlite"), nullable=True),
     )
     op.create_index(op.f("ix_wallets_phone_hash"), "wallets", ["phone_hash"], unique=True)
+
+
+def _create_letters() -> None:
+    op.create_table(
+        "mails",
+        sa.Column("mail_id", sa.String(length=13), nullable=False),
+        sa.Column("purpose", sa.String(length=16), nullable=False),
+        sa.Column("email", sa.String(length=1406), nullable=False),
+        sa.Column("attempts_count", sa.Integer(), nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("due_ms", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("purpose IN ('verify_email', 'reset_password')", name=op.f("ck_mails_purpose")),
+        sa.PrimaryKeyConstraint("mail_id", name=op.f("pk_mails")),
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+        mysql_engine="InnoDB",
+    )
+    op.create_index(op.f("ix_mails_due_ms"), "mails", ["due_ms"], unique=False)
+    op.create_table(
+        "mail_tokens",
+        sa.Column("token_hash", sa.BINARY(length=32).with_variant(sa.LargeBinary(length=32), "sqlite"), nullable=False),
+        sa.Column("purpose", sa.String(length=16), nullable=False),
+        sa.Column("login_id", sa.String(length=13), nullable=False),
+        sa.Column("expires_ms", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("purpose IN ('verify_email', 'reset_password')", name=op.f("ck_mail_tokens_purpose")),
+        sa.ForeignKeyConstraint(["login_id"], ["logins.login_id"], name=op.f("fk_mail_tokens_login_id")),
+        sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_mail_tokens")),
+        mysql_charset="utf8mb4",
+        mysql_collate="utf8mb4_bin",
+        mysql_engine="InnoDB",
+    )
+    op.create_index(op.f("ix_mail_tokens_expires_ms"), "mail_tokens", ["expires_ms"], unique=False)
+    op.create_index(op.f("ix_mail_tokens_login_id"), "mail_tokens", ["login_id"], unique=False)
+    op.add_column("logins", sa.Column("email_verified_ms", sa.BigInteger(), nullable=True))
 
 
 def _widen(table: str, column: str, *, before: int, after: int) -> None:

@@ -30,6 +30,9 @@ OPEN = {
     ("POST", "/api/v1/auth/login"),
     ("POST", "/api/v1/auth/passkeys/log-in/options"),
     ("POST", "/api/v1/auth/passkeys/log-in"),
+    ("POST", "/api/v1/auth/password-reset"),
+    ("POST", "/api/v1/auth/password-reset/confirm"),
+    ("POST", "/api/v1/auth/email-verification/confirm"),
     ("POST", "/api/v1/providers/{name}/webhook"),
     ("POST", "/api/v1/merchant-applications"),
 }
@@ -40,6 +43,7 @@ DOORS = {
     ("GET", "/api/v1/auth/sessions"): Permission.OWN_ACCOUNT,
     ("DELETE", "/api/v1/auth/sessions/{session_id}"): Permission.OWN_ACCOUNT,
     ("POST", "/api/v1/auth/password"): Permission.OWN_ACCOUNT,
+    ("POST", "/api/v1/auth/email-verification"): Permission.OWN_ACCOUNT,
     ("GET", "/api/v1/auth/passkeys"): Permission.OWN_ACCOUNT,
     ("POST", "/api/v1/auth/passkeys"): Permission.OWN_ACCOUNT,
     ("POST", "/api/v1/auth/passkeys/options"): Permission.OWN_ACCOUNT,
