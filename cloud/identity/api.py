@@ -11,11 +11,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from sqlalchemy import Engine
 
-from cloud.db import run_transaction
+from cloud.db import run_read, run_transaction
 from cloud.http_access import Access, address_of, clear_cookies, csrf_token, open_to_all, set_cookies
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.identity import login_service
-from cloud.identity.action_store import Action
+from cloud.identity.action_store import Action, ActionSubject, actions_about
 from cloud.identity.lockout import Locked
 from cloud.identity.passwords import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, SecretRefusal
 from cloud.identity.refusals import WORDS, IdentityRefusal
@@ -266,6 +266,12 @@ def _add_operator_routes(router: APIRouter, api: IdentityApi) -> None:
         now_ms = api.clock.now_ms()
         or_refuse(run_transaction(api.engine, lambda s: login_service.suspend(s, login_id, now_ms=now_ms)), api.clock)
         return ok(request, None, "The account is suspended and its sessions have ended.")
+
+    @router.get("/operator/logins/{login_id}/actions", dependencies=may_suspend)
+    def actions(login_id: str, request: Request) -> Envelope[list[ActionShown]]:
+        """List what was noted about an account (passwords chosen anew, passkeys that counted back), at most 200."""
+        done = run_read(api.engine, lambda s: actions_about(s, ActionSubject.LOGIN, login_id))
+        return ok(request, [show_action(each) for each in done])
 
     @router.post("/operator/logins/{login_id}/unsuspend", dependencies=may_suspend, responses=refusals(404, 409))
     def unsuspend(login_id: str, request: Request) -> Envelope[None]:

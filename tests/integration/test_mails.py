@@ -125,6 +125,10 @@ async def test_a_forgotten_password_is_chosen_anew_and_every_session_ends(
     assert person.is_email_verified
     notes = run_read(world.engine, lambda s: action_store.actions_about(s, ActionSubject.LOGIN, person.login_id))
     assert [(note.action, note.detail) for note in notes] == [("reset_password", "1 sessions ended")]
+    world.person("op@example.org", Role.SUPPORT)
+    headers = {"Authorization": f"Bearer {world.signed_in('op@example.org').token}"}
+    shown = await http.get(f"/api/v1/operator/logins/{person.login_id}/actions", headers=headers)
+    assert [each["action"] for each in shown.json()["data"]] == ["reset_password"]
 
 
 async def test_asking_does_the_same_for_an_address_that_nobody_has(

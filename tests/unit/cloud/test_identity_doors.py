@@ -75,6 +75,7 @@ DOORS = {
     ("GET", "/api/v1/operator/wallets/{wallet_id}/actions"): Permission.READ_CUSTOMERS,
     ("POST", "/api/v1/operator/wallets/{wallet_id}/{action}"): Permission.DECIDE_CUSTOMERS,
     ("POST", "/api/v1/operator/logins/{login_id}/suspend"): Permission.SUSPEND_LOGINS,
+    ("GET", "/api/v1/operator/logins/{login_id}/actions"): Permission.SUSPEND_LOGINS,
     ("POST", "/api/v1/operator/logins/{login_id}/unsuspend"): Permission.SUSPEND_LOGINS,
     ("POST", "/api/v1/sessions"): Permission.OWN_WALLET,
     ("GET", "/api/v1/sessions/{session_id}"): Permission.OWN_WALLET,
