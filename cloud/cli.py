@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cloud import cli_books, cli_funding, cli_jobs
+from cloud import cli_books, cli_columns, cli_funding, cli_jobs
 from cloud.cli_keys import keys
 from cloud.cli_shared import current_ms, settings_of_now, told_to_a_person, write_whole
 
@@ -49,7 +49,8 @@ def cloud() -> None:
 def migrate() -> None:
     """Bring the database's tables to the newest version; safe to run again.
 
-    Where nobody has a login yet and this host has no peppers, the first one is made.
+    Where nobody has a login yet and this host has no peppers, the first one is made; likewise the first column key
+    where nothing is sealed yet. Sensitive columns that are not sealed are.
     """
     import secrets
 
@@ -62,6 +63,7 @@ def migrate() -> None:
             settings.data_folder.mkdir(parents=True, exist_ok=True)
         upgrade(settings.effective_database_url)
         click.echo("The tables are at the newest version.")
+        cli_columns.prepare_columns(settings)
         if load_peppers(settings.pepper_file) is not None:
             return
         if _has_logins(settings):
@@ -215,5 +217,7 @@ for _command in (
     cli_funding.sandbox_webhook,
     cli_jobs.jobs,
     cli_jobs.make_push_key,
+    cli_columns.make_column_key,
+    cli_columns.rotate_keys,
 ):
     cloud.add_command(_command)

@@ -16,10 +16,11 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cloud.cache import Cache
-from cloud.db import DEFAULT_RETRY, Retry, make_engine, run_transaction
+from cloud.db import DEFAULT_RETRY, Retry, load_vault, make_engine, run_transaction
 from cloud.errors import DatabaseError, ProviderSetupError
 from cloud.fleet.publishing import Limits, Publisher
 from cloud.identity.hashing import Hasher
+from cloud.identity.mailer import FolderMailer, Mailer, SmtpMailer
 from cloud.identity.peppers import load_peppers
 from cloud.identity.service import Identity
 from cloud.ingest.judgement import Rules
@@ -70,6 +71,7 @@ class Cloud:
     publisher: Publisher
     cache: Cache
     identity: Identity
+    mailer: Mailer
     provider: FundingProvider | None = None
     """Who takes customers' money for top-ups; without one nobody can."""
     retry: Retry = DEFAULT_RETRY
@@ -134,17 +136,24 @@ async def outlast_database(attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 def build_cloud(settings: CloudSettings, clock: Clock | None = None) -> Cloud:
-    """Load the keys and connect; raises ``KeyringError``, ``PepperError`` and ``DatabaseError`` with what to do."""
+    """Load the keys and connect; raises the ``CloudError`` that says what to do."""
     clock = clock or SystemClock()
     provider = make_provider(settings)
     keyring = Keyring.load(settings.key_folder, now_ms=clock.now_ms())
     limits = Limits.of(settings.currency, one_way_limit_minor=settings.payment_offline_limit_minor)
-    engine = make_engine(settings.effective_database_url)
+    engine = make_engine(settings.effective_database_url, vault=load_vault(settings.column_key_file))
     cache = Cache(settings.redis_url, clock=clock)
     engine.update_execution_options(**{ANNOUNCE: lambda recipients: _announce(cache, recipients)})
     identity = Identity(engine, clock, Hasher(load_peppers(settings.pepper_file)))
     publisher = Publisher(keyring, _DenyList(), limits)
-    return Cloud(settings, engine, keyring, clock, publisher, cache, identity, provider)
+    return Cloud(settings, engine, keyring, clock, publisher, cache, identity, make_mailer(settings), provider)
+
+
+def make_mailer(settings: CloudSettings) -> Mailer:
+    """Make the way in which letters go; without a mail server they are written to a folder, and nobody gets them."""
+    if settings.mail_smtp_url is None:
+        return FolderMailer(settings.mail_folder, settings.mail_from)
+    return SmtpMailer(settings.mail_smtp_url.get_secret_value(), settings.mail_from)
 
 
 def _announce(cache: Cache, recipients: Sequence[str]) -> None:

@@ -19,6 +19,10 @@ from cloud.http_access import Access, refuse_open_doors
 from cloud.http_errors import API_PREFIX, RequestIds, install_error_handlers
 from cloud.http_guard import BODY_SIZE_MAX, BodyLimit, SecurityHeaders, TimeLimit
 from cloud.identity import api as identity_api
+from cloud.identity import mail_api, passkey_api
+from cloud.identity.mail_service import Mails
+from cloud.identity.passkey_service import Passkeys
+from cloud.identity.passkeys import RelyingParty
 from cloud.ingest import chain_store, payment_store
 from cloud.live import Hub
 from cloud.merchants import api as merchants_api
@@ -91,10 +95,13 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     accounts = identity_api.IdentityApi(cloud.engine, cloud.clock, cloud.identity, access)
     top_ups = TopUps(cloud.engine, cloud.clock, secrets.token_bytes, cloud.provider)
     staff = staff_api.StaffApi(cloud.engine, cloud.clock, cloud.identity, access)
-    payments = _payments(cloud, wallets, access)
+    passkeys = _passkeys(cloud)
+    payments = _payments(cloud, wallets, access, passkeys)
     disputes = disputes_api.DisputesApi(cloud.engine, cloud.clock, secrets.token_bytes, access)
     for router in (
         identity_api.make_router(accounts),
+        mail_api.make_router(mail_api.MailApi(cloud.clock, access, Mails(cloud.engine, cloud.clock, cloud.identity))),
+        passkey_api.make_router(passkey_api.PasskeyApi(cloud.clock, access, passkeys)),
         account_api.make_router(_customers(cloud, wallets, access)),
         staff_api.make_router(staff),
         sessions_api.make_router(_sessions(cloud, access)),
@@ -102,7 +109,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         merchant_api.make_router(payments),
         notifications_api.make_router(notifications_api.NotificationsApi(cloud.engine, cloud.clock, access)),
         decision_api.make_router(decision_api.DecisionApi(cloud.engine, cloud.clock, access, _terminals_of)),
-        profile_api.make_router(_profiles(cloud, access)),
+        profile_api.make_router(_profiles(cloud, access, passkeys)),
         logo_api.make_router(logo_api.LogoApi(cloud.engine, cloud.clock, access)),
         customer_api.make_router(customer_api.CustomerApi(cloud.engine, cloud.clock, access)),
         wallet_api.make_router(wallet_api.OwnWalletApi(cloud.engine, cloud.clock, access)),
@@ -116,6 +123,11 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     hub = Hub(settings.redis_url)
     app.include_router(live_api.make_router(live_api.LiveApi(cloud.engine, cloud.clock, access, hub)))
     return app
+
+
+def _passkeys(cloud: Cloud) -> Passkeys:
+    party = RelyingParty(cloud.settings.passkey_domain, cloud.settings.passkey_origin_list)
+    return Passkeys(cloud.engine, cloud.clock, cloud.identity, party, secrets.token_bytes)
 
 
 def _customers(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> account_api.AccountApi:
@@ -143,7 +155,9 @@ def _sessions(cloud: Cloud, access: Access) -> sessions_api.SessionsApi:
     )
 
 
-def _payments(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> payments_api.PaymentsApi:
+def _payments(
+    cloud: Cloud, wallets: wallets_api.WalletApi, access: Access, passkeys: Passkeys
+) -> payments_api.PaymentsApi:
     settings = cloud.settings
     rules = PaymentRules(settings.payment_confirmation_ttl_s, settings.payment_no_pin_limit_minor)
     return payments_api.PaymentsApi(
@@ -151,6 +165,7 @@ def _payments(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> p
         clock=cloud.clock,
         random_bytes=secrets.token_bytes,
         identity=cloud.identity,
+        passkeys=passkeys,
         access=access,
         verify=cloud.judge().verify_code,
         rules=rules,
@@ -170,9 +185,17 @@ def _fleet(cloud: Cloud, operator_token: str | None) -> fleet_api.FleetApi:
     return fleet_api.FleetApi(cloud.engine, cloud.clock, enrolment, _knows_site, operator_token)
 
 
-def _profiles(cloud: Cloud, access: Access) -> profile_api.ProfileApi:
+def _profiles(cloud: Cloud, access: Access, passkeys: Passkeys) -> profile_api.ProfileApi:
     applications = Applications(cloud.engine, cloud.clock, cloud.identity, secrets.token_bytes, cloud.settings.currency)
-    return profile_api.ProfileApi(cloud.engine, cloud.clock, access, applications, _terminals_of)
+    return profile_api.ProfileApi(
+        engine=cloud.engine,
+        clock=cloud.clock,
+        access=access,
+        identity=cloud.identity,
+        passkeys=passkeys,
+        applications=applications,
+        terminals=_terminals_of,
+    )
 
 
 def _terminals_of(session: Session, merchant_id: MerchantId) -> list[TerminalShown]:

@@ -113,6 +113,7 @@ class SignedIn:
     kind: TokenKind
     expires_ms: int
     device_id: str | None = None
+    is_email_verified: bool = False
 
     @property
     def permissions(self) -> frozenset[Permission]:

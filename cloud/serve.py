@@ -28,6 +28,7 @@ async def serve_cloud(settings: CloudSettings, *, port: int | None, with_worker:
     cloud = build_cloud(settings)
     stop = _until_signalled()
     _warn_without_peppers(cloud)
+    _warn_without_files(settings)
     try:
         with reporting_errors(_reporter(settings), cloud.clock, service="tillbox cloud serve"):
             app = build_app(cloud)
@@ -53,6 +54,13 @@ async def work_alone(settings: CloudSettings) -> None:
 def _reporter(settings: CloudSettings) -> Webhook | None:
     url = settings.error_webhook_url
     return None if url is None else Webhook(url.get_secret_value())
+
+
+def _warn_without_files(settings: CloudSettings) -> None:
+    if not settings.column_key_file.exists():
+        _log.warning("column_keys_missing file=%s; nobody can register until it is there", settings.column_key_file)
+    if settings.mail_smtp_url is None:
+        _log.warning("mail_server_missing folder=%s; letters lie there and nobody gets them", settings.mail_folder)
 
 
 def _warn_without_peppers(cloud: Cloud) -> None:

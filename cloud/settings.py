@@ -6,12 +6,14 @@ Every name has a default that suits one machine, so that the embedded cloud star
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cloud.logs import LogFormat
+
+_ORIGIN = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9-]+(\.[a-z0-9-]+)*)(:[0-9]{1,5})?")
 
 
 def _only_digits(value: object) -> object:
@@ -80,6 +82,16 @@ class CloudSettings(BaseSettings):
     """``text`` for people, ``json`` for machines: one object a line."""
     error_webhook_url: SecretStr | None = None
     """Where each logged error is posted, without its text; the address itself is a secret."""
+    passkey_domain: str = Field(default="localhost", pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$", max_length=253)
+    """The domain that passkeys are made for; another one makes every passkey worthless."""
+    passkey_origins: str = "http://localhost:8800"
+    """The origins of the pages that may ask for passkeys, separated by commas; each lies in that domain."""
+    mail_smtp_url: SecretStr | None = None
+    """``smtps://user:password@host:465`` or ``smtp://…:587`` (STARTTLS); empty: letters are written to a folder."""
+    mail_from: str = Field(default="Tillbox <no-reply@localhost>", pattern=r"^[^\r\n]*@[^\r\n]*$")
+    """Whom letters come from."""
+    mail_pages_url: str = Field(default="http://localhost:8800", pattern=r"^https?://[^\s#?]+$")
+    """Where the pages are that the letters' links lead to."""
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
     """The currency of the policy that boxes are sent."""
 
@@ -114,6 +126,32 @@ class CloudSettings(BaseSettings):
             raise ValueError("begins with https:// or http://")
         return url
 
+    @field_validator("mail_smtp_url")
+    @classmethod
+    def _is_a_mail_server(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("smtps://", "smtp://")):
+            raise ValueError("begins with smtps:// or smtp://")
+        return url
+
+    @model_validator(mode="after")
+    def _passkeys_can_work(self) -> Self:
+        if not self.passkey_origin_list or not all(map(self._is_own_origin, self.passkey_origin_list)):
+            raise ValueError(
+                "PASSKEY_ORIGINS are addresses like https://pay.example.org, without a path, each in PASSKEY_DOMAIN;"
+                " only localhost does without https"
+            )
+        return self
+
+    def _is_own_origin(self, origin: str) -> bool:
+        found = _ORIGIN.fullmatch(origin)
+        is_own = found is not None and f".{found['host']}".endswith(f".{self.passkey_domain}")
+        return found is not None and is_own and (found["scheme"] == "https" or found["host"] == "localhost")
+
+    @property
+    def passkey_origin_list(self) -> tuple[str, ...]:
+        """The origins one by one."""
+        return tuple(each.strip() for each in self.passkey_origins.split(",") if each.strip())
+
     @property
     def key_folder(self) -> Path:
         """Where the role keys lie, made by ``tillbox keys init``."""
@@ -128,6 +166,16 @@ class CloudSettings(BaseSettings):
     def push_key_file(self) -> Path:
         """Where the key lies under which notices are pushed, made by ``tillbox cloud make-push-key``."""
         return self.data_folder / "push.pem"
+
+    @property
+    def column_key_file(self) -> Path:
+        """Where the keys of sensitive columns lie, made by ``tillbox cloud migrate`` or ``make-column-key``."""
+        return self.data_folder / "column-keys"
+
+    @property
+    def mail_folder(self) -> Path:
+        """Where letters are written to without a mail server."""
+        return self.data_folder / "mails"
 
     @property
     def effective_database_url(self) -> str:

@@ -1,5 +1,5 @@
 """What the cloud does unasked: keeps trust fresh and sent, gives reserves back in time, ends what nobody answered in
-time, has notices delivered, forgets old sign-ins.
+time, has notices delivered, sends letters, forgets old sign-ins.
 
 It runs beside ingest and never stops it: a deny list that is too long or a role key that has ended is a person's
 matter, while sales go on being posted.
@@ -20,6 +20,8 @@ from cloud.fleet.states import TerminalState
 from cloud.fleet.store import Terminal
 from cloud.foundation import Cloud
 from cloud.identity import login_service
+from cloud.identity.mail_service import Mails
+from cloud.identity.mailer import MailError
 from cloud.ingest import payment_store
 from cloud.jobs import Jobs
 from cloud.payments import service as payment_service
@@ -41,6 +43,7 @@ class Pace:
     forget_every_s: float = 3600.0
     expire_every_s: float = 5.0
     deliver_every_s: float = 1.0
+    mail_every_s: float = 2.0
 
 
 DEFAULT_PACE = Pace()
@@ -77,6 +80,7 @@ class Upkeep:
             tasks.create_task(_again_and_again(self.forget, every_s=self._pace.forget_every_s))
             tasks.create_task(_again_and_again(self.expire, every_s=self._pace.expire_every_s))
             tasks.create_task(_again_and_again(self.deliver, every_s=self._pace.deliver_every_s))
+            tasks.create_task(_again_and_again(self.mail, every_s=self._pace.mail_every_s))
 
     async def publish(self) -> None:
         """Keep snapshot and policy fresh, and send them to every terminal in service that has not got them."""
@@ -118,6 +122,18 @@ class Upkeep:
             pass
         while expired := await self._cloud.run(lambda session: top_up_service.expire_due(session, now_ms=now_ms)):
             _log.info("top_ups_expired count=%d", expired)
+
+    async def mail(self) -> None:
+        """Send the letters that are due; one that is not taken is tried again later, three times in all."""
+        mails = Mails(self._cloud.engine, self._cloud.clock, self._cloud.identity)
+        pages_url = self._cloud.settings.mail_pages_url
+        while (sending := await asyncio.to_thread(mails.begin_sending, pages_url=pages_url)) is not None:
+            try:
+                await self._cloud.mailer.send(sending.letter)
+            except MailError:
+                mails.note_not_sent(sending)
+            else:
+                await asyncio.to_thread(mails.note_sent, sending)
 
     async def welcome(self, terminal_id: TerminalId) -> None:
         """Send a terminal that greets what it may lack, whatever it was sent; one not in service gets nothing.

@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloud.db import upgrade
+from cloud.db import add_column_key, upgrade
 from cloud.fleet.authority import issue_server_certificate, issue_worker_certificate
 from cloud.key_ceremony import create_keys, write_new_file
 from cloud.keyring import ROOT_PUBLIC_NAME, Keyring, to_pem
@@ -110,7 +110,9 @@ class World:
             "TILLBOX_BROKER_PORT": str(self._first.network_port),
             "TILLBOX_OPERATOR_TOKEN": self.operator_token,
         }
-        upgrade(CloudSettings(data_folder=self.cloud_folder).effective_database_url)
+        settings = CloudSettings(data_folder=self.cloud_folder)
+        upgrade(settings.effective_database_url)
+        add_column_key(settings.column_key_file)
         self.cloud_process = CommandProcess(
             "cloud",
             folder=self.folder / "logs",

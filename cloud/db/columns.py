@@ -4,6 +4,7 @@
 * Times are BIGINT Unix milliseconds in columns named ``*_ms``: DATETIME drops what its ``fsp`` does not name, carries
   no zone, and comes back as text or naive datetime depending on the driver; an integer has one reading everywhere.
 * Text compares by its bytes (``utf8mb4_bin``), so that a unique key means the same on each database.
+* Sensitive text is sealed by ``cloud.db.vault`` before it comes here; its column takes nothing else.
 * Keys from the wire are BINARY(n) of exactly n bytes, so padding never shows.
 """
 
@@ -18,12 +19,14 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Dialect,
     Integer,
     LargeBinary,
     MetaData,
+    String,
     Table,
 )
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import SQLModel
 
 MYSQL_OPTIONS = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
@@ -62,6 +65,26 @@ def fixed_bytes(size: int) -> TypeEngine[bytes]:
 def variable_bytes(size_max: int) -> TypeEngine[bytes]:
     """At most ``size_max`` bytes (below 64 KiB)."""
     return VARBINARY(size_max).with_variant(LargeBinary(size_max), "sqlite")
+
+
+class SealedText(TypeDecorator[str]):
+    """Text that the vault has sealed for its row; ``blind_index`` names the column it is found by, if it is looked up.
+
+    ``length`` is the text's longest in bytes; the column is as wide as that becomes by sealing.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, length: int, blind_index: str | None = None) -> None:
+        super().__init__(len("enc:999999999:") + -(-(12 + length + 16) * 4 // 3))
+        self.blind_index = blind_index
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        # A statement that forgets to seal is a bug, found before the text reaches the database or its log.
+        if value and not value.startswith("enc:"):
+            raise ValueError("a sensitive column takes sealed text only")
+        return value
 
 
 def one_of(column: str, values: Iterable[StrEnum]) -> CheckConstraint:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 
+from cloud.db.vault import VAULT, Vault
 from cloud.errors import DatabaseNotDurableError, DatabaseNotSupportedError
 
 READS_ONLY = "tillbox_reads_only"
@@ -25,28 +26,32 @@ _MYSQL_SESSION = (
 )
 
 
-def make_engine(url: str, *, pool_size: int = 10) -> Engine:
+def make_engine(url: str, *, pool_size: int = 10, vault: Vault | None = None) -> Engine:
     """Make an engine for ``mysql://…``, ``mariadb://…`` or ``sqlite:///…``; nothing is connected yet.
+
+    Its sessions seal sensitive columns with ``vault``; without one they neither write nor read those.
 
     Raises ``DatabaseNotSupportedError`` for any other URL; a connection whose durability settings do not read back
     as asked raises ``DatabaseNotDurableError`` when it is opened.
     """
     parsed = make_url(url)
     backend = parsed.get_backend_name()
+    options = {} if vault is None else {VAULT: vault}
     if backend in ("mysql", "mariadb"):
-        return _make_mysql_engine(parsed.set(drivername="mysql+pymysql"), pool_size=pool_size)
+        return _make_mysql_engine(parsed.set(drivername="mysql+pymysql"), pool_size=pool_size, options=options)
     if backend == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        return _make_sqlite_engine(parsed.set(drivername="sqlite"), pool_size=pool_size)
+        return _make_sqlite_engine(parsed.set(drivername="sqlite"), pool_size=pool_size, options=options)
     raise DatabaseNotSupportedError(f"{backend} with this address keeps no ledger: use mysql:// or sqlite:///FILE")
 
 
-def _make_mysql_engine(url: URL, *, pool_size: int) -> Engine:
+def _make_mysql_engine(url: URL, *, pool_size: int, options: dict[str, Vault]) -> Engine:
     return create_engine(
         url,
         hide_parameters=True,  # An error's text goes into the log; what people sent does not.
         isolation_level="READ COMMITTED",
         pool_pre_ping=True,
         pool_size=pool_size,
+        execution_options=options,
         pool_recycle=1800,
         connect_args={
             "charset": "utf8mb4",
@@ -58,8 +63,14 @@ def _make_mysql_engine(url: URL, *, pool_size: int) -> Engine:
     )
 
 
-def _make_sqlite_engine(url: URL, *, pool_size: int) -> Engine:
-    engine = create_engine(url, hide_parameters=True, pool_size=pool_size, connect_args={"timeout": _SQLITE_BUSY_S})
+def _make_sqlite_engine(url: URL, *, pool_size: int, options: dict[str, Vault]) -> Engine:
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        pool_size=pool_size,
+        connect_args={"timeout": _SQLITE_BUSY_S},
+        execution_options=options,
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:

@@ -18,6 +18,7 @@ class ActionSubject(StrEnum):
     MERCHANT = "merchant"
     WALLET = "wallet"
     DISPUTE = "dispute"
+    LOGIN = "login"
 
 
 @dataclass(frozen=True, slots=True)

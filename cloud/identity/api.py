@@ -11,12 +11,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field, SecretStr
 from sqlalchemy import Engine
 
-from cloud.db import run_transaction
+from cloud.db import run_read, run_transaction
 from cloud.http_access import Access, address_of, clear_cookies, csrf_token, open_to_all, set_cookies
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.http_errors import StrictBody as StrictBody
 from cloud.identity import login_service
-from cloud.identity.action_store import Action
+from cloud.identity.action_store import Action, ActionSubject, actions_about
 from cloud.identity.lockout import Locked
 from cloud.identity.passwords import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, SecretRefusal
 from cloud.identity.refusals import WORDS, IdentityRefusal
@@ -92,6 +92,7 @@ class Person(BaseModel):
     kind: TokenKind
     expires_ms: int
     device_id: str | None
+    is_email_verified: bool
 
 
 class LoggedIn(BaseModel):
@@ -153,6 +154,15 @@ def or_refuse(answer: T | IdentityRefusal | SecretRefusal | Locked, clock: Clock
     return answer
 
 
+def give_session(response: Response, opened: OpenedSession, *, now_ms: int) -> LoggedIn:
+    """Hand a new session over: in cookies to a browser, in the answer to an integration."""
+    person = _shown(opened.person)
+    if opened.person.kind is TokenKind.BEARER:
+        return LoggedIn(person=person, access_token=opened.token, csrf_token=None)
+    set_cookies(response, opened.token, max_age_s=(opened.person.expires_ms - now_ms) // 1000)
+    return LoggedIn(person=person, access_token=None, csrf_token=csrf_token(opened.token))
+
+
 def show_action(action: Action) -> ActionShown:
     """Return a deed as operators read it."""
     return ActionShown(
@@ -174,11 +184,7 @@ def _add_log_in(router: APIRouter, api: IdentityApi) -> None:
             email=body.email, password=body.password.get_secret_value(), address=address_of(request), kind=body.kind
         )
         opened: OpenedSession = or_refuse(answer, api.clock)
-        if body.kind is TokenKind.BEARER:
-            return ok(request, LoggedIn(person=_shown(opened.person), access_token=opened.token, csrf_token=None))
-        set_cookies(response, opened.token, max_age_s=(opened.person.expires_ms - api.clock.now_ms()) // 1000)
-        csrf = csrf_token(opened.token)
-        return ok(request, LoggedIn(person=_shown(opened.person), access_token=None, csrf_token=csrf))
+        return ok(request, give_session(response, opened, now_ms=api.clock.now_ms()))
 
     own_account = Depends(api.access.signed_in(Permission.OWN_ACCOUNT))
 
@@ -256,6 +262,12 @@ def _add_operator_routes(router: APIRouter, api: IdentityApi) -> None:
         or_refuse(run_transaction(api.engine, lambda s: login_service.suspend(s, login_id, now_ms=now_ms)), api.clock)
         return ok(request, None, "The account is suspended and its sessions have ended.")
 
+    @router.get("/operator/logins/{login_id}/actions", dependencies=may_suspend)
+    def actions(login_id: str, request: Request) -> Envelope[list[ActionShown]]:
+        """List what was noted about an account (passwords chosen anew, passkeys that counted back), at most 200."""
+        done = run_read(api.engine, lambda s: actions_about(s, ActionSubject.LOGIN, login_id))
+        return ok(request, [show_action(each) for each in done])
+
     @router.post("/operator/logins/{login_id}/unsuspend", dependencies=may_suspend, responses=refusals(404, 409))
     def unsuspend(login_id: str, request: Request) -> Envelope[None]:
         """Lift a suspension."""
@@ -274,4 +286,5 @@ def _shown(person: SignedIn) -> Person:
         kind=person.kind,
         expires_ms=person.expires_ms,
         device_id=person.device_id,
+        is_email_verified=person.is_email_verified,
     )

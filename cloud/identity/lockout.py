@@ -14,6 +14,8 @@ LOCK_MS_MAX = 24 * 3600 * 1000
 
 ADDRESS_ATTEMPTS_MAX = 60
 ADDRESS_WINDOW_MS = 10 * 60 * 1000
+RESETS_MAX = 5
+RESETS_WINDOW_MS = 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,18 @@ def lock_ms(attempts_count: int) -> int:
 
 def count_visit(standing: Standing, now_ms: int) -> Standing | Locked:
     """Count a sign-in or registration from one address, right or wrong: at most 60 in ten minutes."""
-    is_over = now_ms >= standing.since_ms + ADDRESS_WINDOW_MS or now_ms < standing.since_ms
+    return _count_in_window(standing, now_ms, attempts_max=ADDRESS_ATTEMPTS_MAX, window_ms=ADDRESS_WINDOW_MS)
+
+
+def count_reset(standing: Standing, now_ms: int) -> Standing | Locked:
+    """Count a letter with which a password is chosen anew: at most five an hour for one e-mail address."""
+    return _count_in_window(standing, now_ms, attempts_max=RESETS_MAX, window_ms=RESETS_WINDOW_MS)
+
+
+def _count_in_window(standing: Standing, now_ms: int, *, attempts_max: int, window_ms: int) -> Standing | Locked:
+    is_over = now_ms >= standing.since_ms + window_ms or now_ms < standing.since_ms
     if standing.attempts_count == 0 or is_over:
         return Standing(1, now_ms, 0)
-    if standing.attempts_count >= ADDRESS_ATTEMPTS_MAX:
-        return Locked(standing.since_ms + ADDRESS_WINDOW_MS)
+    if standing.attempts_count >= attempts_max:
+        return Locked(standing.since_ms + window_ms)
     return Standing(standing.attempts_count + 1, standing.since_ms, 0)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from cloud.identity import attempt_store, store, token_store
+from cloud.identity import attempt_store, mail_store, passkey_store, store, token_store
 from cloud.identity.hashing import Purpose, SecretHash
 from cloud.identity.passwords import spell_email
 from cloud.identity.refusals import IdentityRefusal
@@ -76,10 +76,17 @@ def end_sessions_of_device(session: Session, device_id: str, *, now_ms: int) -> 
 
 
 def forget_old(session: Session, *, now_ms: int) -> int:
-    """Delete a thousand each of the sessions and counts that ended 30 days ago; answers how many rows there were."""
+    """Delete a thousand each of what ended 30 days ago and of challenges and links that are over; answers how many.
+
+    What ends are sessions, counts of attempts, and letters that were given up.
+    """
     before_ms = now_ms - KEPT_MS
     sessions = token_store.delete_ended(session, before_ms=before_ms, tokens_max=_DELETED_AT_ONCE_MAX)
-    return sessions + attempt_store.delete_old(session, before_ms=before_ms, rows_max=_DELETED_AT_ONCE_MAX)
+    counts = attempt_store.delete_old(session, before_ms=before_ms, rows_max=_DELETED_AT_ONCE_MAX)
+    challenges = passkey_store.delete_expired(session, now_ms=now_ms, rows_max=_DELETED_AT_ONCE_MAX)
+    links = mail_store.delete_expired(session, now_ms=now_ms, rows_max=_DELETED_AT_ONCE_MAX)
+    letters = mail_store.delete_failed(session, before_ms=before_ms, rows_max=_DELETED_AT_ONCE_MAX)
+    return sessions + counts + challenges + links + letters
 
 
 def status_refusal(status: LoginStatus) -> IdentityRefusal | None:

@@ -21,6 +21,17 @@ class IdentityRefusal(StrEnum):
     SESSION_UNKNOWN = "session_unknown"
     PIN_NOT_SET = "pin_not_set"
     DEVICE_NOT_YOURS = "device_not_yours"
+    LINK_OVER = "link_over"
+    CHALLENGE_OVER = "passkey_challenge_over"
+    PASSKEY_INVALID = "passkey_invalid"
+    PASSKEY_NAME_INVALID = "passkey_name_invalid"
+    PASSKEY_TAKEN = "passkey_taken"
+    PASSKEYS_TOO_MANY = "passkeys_too_many"
+    PASSKEY_NOT_SET = "passkey_not_set"
+    PASSKEY_UNKNOWN = "passkey_unknown"
+    PASSKEY_NOT_KNOWN_HERE = "passkey_not_known_here"
+    WRONG_PASSKEY = "wrong_passkey"
+    PASSKEY_COUNTED_BACK = "passkey_counted_back"
 
 
 WORDS: dict[str, tuple[int, str]] = {
@@ -44,5 +55,22 @@ WORDS: dict[str, tuple[int, str]] = {
     IdentityRefusal.SESSION_UNKNOWN: (404, "There is no such login session."),
     IdentityRefusal.PIN_NOT_SET: (409, "No PIN is set yet."),
     IdentityRefusal.DEVICE_NOT_YOURS: (403, "This phone is not bound to your wallet."),
+    IdentityRefusal.LINK_OVER: (409, "This link was used, or its time is over; ask for a new letter."),
+    IdentityRefusal.CHALLENGE_OVER: (409, "This challenge was used, or its time is over; ask for a new one."),
+    IdentityRefusal.PASSKEY_INVALID: (
+        422,
+        "This passkey was not made for us, or its owner was not verified.",
+    ),
+    IdentityRefusal.PASSKEY_NAME_INVALID: (422, "A passkey's name has 1 to 64 characters that can be seen."),
+    IdentityRefusal.PASSKEY_TAKEN: (409, "This passkey is set up already."),
+    IdentityRefusal.PASSKEYS_TOO_MANY: (409, "An account has at most 10 passkeys; remove one first."),
+    IdentityRefusal.PASSKEY_NOT_SET: (409, "No passkey is set up yet."),
+    IdentityRefusal.PASSKEY_UNKNOWN: (404, "You have no such passkey."),
+    IdentityRefusal.PASSKEY_NOT_KNOWN_HERE: (401, "This passkey lets nobody in here; log in with the password."),
+    IdentityRefusal.WRONG_PASSKEY: (403, "The passkey has not said yes to this; nothing was done."),
+    IdentityRefusal.PASSKEY_COUNTED_BACK: (
+        403,
+        "This passkey may have been copied, and was refused; remove it and set up a new one.",
+    ),
 }
 """HTTP status and sentence of each refusal."""

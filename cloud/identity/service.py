@@ -16,10 +16,11 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cloud.db import run_read, run_transaction
-from cloud.identity import attempt_store, store, token_store
+from cloud.identity import attempt_store, mail_store, store, token_store
 from cloud.identity.hashing import Hasher, Purpose, SecretHash
 from cloud.identity.lockout import Locked, count_attempt, count_visit
 from cloud.identity.login_service import create_login, make_id, session_length_ms, status_refusal
+from cloud.identity.mails import MailPurpose
 from cloud.identity.passwords import SecretRefusal, judge_password, judge_pin, spell_email
 from cloud.identity.refusals import IdentityRefusal
 from cloud.identity.store import Login, Secret
@@ -86,7 +87,31 @@ class Identity:
             if not is_right or reserved.login is None:
                 return IdentityRefusal.WRONG_CREDENTIALS
             newer = self._newer_hash(_hash(reserved), Purpose.PASSWORD, password)
-        return self._open_session(reserved, newer, kind)
+        return self.open_session(kind, admit=lambda session: self._admit(session, reserved, newer))
+
+    def open_session(
+        self, kind: TokenKind, *, admit: Callable[[Session], Login | IdentityRefusal]
+    ) -> OpenedSession | IdentityRefusal:
+        """Open a session for the login that ``admit`` names in the same transaction, locked and free to sign in."""
+        token = base64.urlsafe_b64encode(self._random_bytes(TOKEN_SIZE)).rstrip(b"=").decode()
+        session_id = make_id("S", self._random_bytes, length=16)
+        now_ms, token_hash = self._clock.now_ms(), hash_token(token)
+
+        def work(session: Session) -> OpenedSession | IdentityRefusal:
+            login = admit(session)
+            if isinstance(login, IdentityRefusal):
+                return login
+            roles = store.roles_of(session, login.login_id)
+            expires_ms = now_ms + session_length_ms(roles)
+            opened = AccessToken(token_hash, session_id, login.login_id, kind, now_ms, now_ms, expires_ms)
+            token_store.insert_token(session, opened)
+            return OpenedSession(token, _person(login, roles, opened))
+
+        def lookup(session: Session) -> OpenedSession | None:
+            found = _find_person(session, token_hash, now_ms=now_ms)
+            return None if found is None else OpenedSession(token, found[0])
+
+        return run_transaction(self._engine, work, lookup=lookup)
 
     def find_session(self, token: str) -> SignedIn | None:
         """Say who holds this token; None where it lets nobody in (any more)."""
@@ -256,31 +281,11 @@ class Identity:
 
         return self._again(finish)
 
-    def _open_session(
-        self, reserved: _Reserved, newer: SecretHash | None, kind: TokenKind
-    ) -> OpenedSession | IdentityRefusal:
-        token = base64.urlsafe_b64encode(self._random_bytes(TOKEN_SIZE)).rstrip(b"=").decode()
-        session_id = make_id("S", self._random_bytes, length=16)
-        now_ms, token_hash = self._clock.now_ms(), hash_token(token)
-
-        def work(session: Session) -> OpenedSession | IdentityRefusal:
-            login = reserved.login
-            if login is None:
-                return IdentityRefusal.WRONG_CREDENTIALS
-            refusal = self._take_back(session, reserved, newer, Purpose.PASSWORD, subject=login.email)
-            if refusal is not None:
-                return refusal
-            roles = store.roles_of(session, login.login_id)
-            expires_ms = now_ms + session_length_ms(roles)
-            opened = AccessToken(token_hash, session_id, login.login_id, kind, now_ms, now_ms, expires_ms)
-            token_store.insert_token(session, opened)
-            return OpenedSession(token, _person(login, roles, opened))
-
-        def lookup(session: Session) -> OpenedSession | None:
-            found = _find_person(session, token_hash, now_ms=now_ms)
-            return None if found is None else OpenedSession(token, found[0])
-
-        return run_transaction(self._engine, work, lookup=lookup)
+    def _admit(self, session: Session, reserved: _Reserved, newer: SecretHash | None) -> Login | IdentityRefusal:
+        login = reserved.login
+        if login is None:
+            return IdentityRefusal.WRONG_CREDENTIALS
+        return self._take_back(session, reserved, newer, Purpose.PASSWORD, subject=login.email) or login
 
     def _change_secret(
         self, person: SignedIn, *, password: str, purpose: Purpose, text: str
@@ -300,6 +305,7 @@ class Identity:
                 return refusal
             store.write_secret(session, person.login_id, purpose, chosen, now_ms=now_ms)
             if purpose is Purpose.PASSWORD:
+                mail_store.delete_tokens(session, person.login_id, MailPurpose.RESET_PASSWORD)
                 token_store.revoke_all(session, person.login_id, now_ms=now_ms, but_session_id=person.session_id)
             return None
 
@@ -351,6 +357,7 @@ def _person(login: Login, roles: tuple[RoleHeld, ...], token: AccessToken) -> Si
         kind=token.kind,
         expires_ms=token.expires_ms,
         device_id=token.device_id,
+        is_email_verified=login.email_verified_ms is not None,
     )
 
 

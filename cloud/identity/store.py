@@ -21,6 +21,7 @@ class Login:
     email: str
     created_at_ms: int
     status: LoginStatus = LoginStatus.ACTIVE
+    email_verified_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,12 @@ def change_status(
     return session.connection().execute(statement).rowcount == 1
 
 
+def set_email_verified(session: Session, login_id: str, *, now_ms: int) -> None:
+    """Note when its owner has shown to read the mailbox, the first time."""
+    is_meant = (LOGINS.c.login_id == login_id) & LOGINS.c.email_verified_ms.is_(None)
+    session.execute(LOGINS.update().where(is_meant).values(email_verified_ms=now_ms))
+
+
 def find_secret(session: Session, login_id: str, purpose: Purpose) -> Secret | None:
     """The stored password or PIN."""
     row = session.execute(select(LOGIN_SECRETS).where(_is_secret(login_id, purpose))).one_or_none()
@@ -124,4 +131,4 @@ def _is_secret(login_id: str, purpose: Purpose) -> ColumnElement[bool]:
 
 
 def _login(row: Row[Any]) -> Login:
-    return Login(row.login_id, row.email, row.created_at_ms, LoginStatus(row.status))
+    return Login(row.login_id, row.email, row.created_at_ms, LoginStatus(row.status), row.email_verified_ms)

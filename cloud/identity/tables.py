@@ -1,4 +1,4 @@
-"""Logins, their roles and secrets, access tokens, and the counts of attempts.
+"""Logins, their roles and secrets, passkeys, access tokens, and the counts of attempts.
 
 Nothing here lets anybody in who reads it: secrets are hashed behind a pepper that is not in the database, tokens are
 stored as SHA-256 of 256 random bits, and the subject of an attempt is a hash, so that the e-mails that somebody tried
@@ -10,12 +10,16 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String
 from sqlmodel import Field
 
-from cloud.db import MYSQL_OPTIONS, Base, auto_id, fixed_bytes, one_of, table_of
+from cloud.db import MYSQL_OPTIONS, Base, SealedText, auto_id, fixed_bytes, one_of, table_of, variable_bytes
 from cloud.identity.hashing import HASH_LENGTH_MAX, Purpose
+from cloud.identity.mails import MailPurpose
+from cloud.identity.passkeys import CREDENTIAL_ID_SIZE_MAX, NAME_LENGTH_MAX, PUBLIC_KEY_SIZE_MAX
 from cloud.permissions import Role, TokenKind
 
 LOGIN_ID_LENGTH = 13
 SESSION_ID_LENGTH = 17
+PASSKEY_ID_LENGTH = 13
+MAIL_ID_LENGTH = 13
 DEVICE_ID_LENGTH = 13
 SCOPE_LENGTH_MAX = 16
 REASON_LENGTH_MAX = 500
@@ -39,6 +43,14 @@ class AttemptPurpose(StrEnum):
     ADDRESS = "address"
 
 
+class Ceremony(StrEnum):
+    """What the signature of a passkey is asked for."""
+
+    REGISTER = "register"
+    LOG_IN = "log_in"
+    PROVE = "prove"
+
+
 class LoginRow(Base, table=True):
     """One person who can sign in; the e-mail as ``passwords.spell_email`` spells it, so unique means unique."""
 
@@ -50,6 +62,7 @@ class LoginRow(Base, table=True):
     status: str = Field(sa_column=Column(String(16), nullable=False))
     created_at_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
     status_changed_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    email_verified_ms: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
 
 
 class LoginRoleRow(Base, table=True):
@@ -78,6 +91,65 @@ class LoginSecretRow(Base, table=True):
     pepper_id: int = Field(sa_column=Column(Integer, nullable=False))
     version: int = Field(sa_column=Column(Integer, nullable=False))
     changed_at_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class PasskeyRow(Base, table=True):
+    """One passkey of a login: the public half of a key that a phone or security key holds."""
+
+    __tablename__ = "passkeys"
+    __table_args__ = (MYSQL_OPTIONS,)
+
+    passkey_id: str = Field(sa_column=Column(String(PASSKEY_ID_LENGTH), primary_key=True))
+    login_id: str = Field(
+        sa_column=Column(String(LOGIN_ID_LENGTH), ForeignKey("logins.login_id"), nullable=False, index=True)
+    )
+    credential_id: bytes = Field(sa_column=Column(variable_bytes(CREDENTIAL_ID_SIZE_MAX), nullable=False, unique=True))
+    public_key: bytes = Field(sa_column=Column(variable_bytes(PUBLIC_KEY_SIZE_MAX), nullable=False))
+    sign_count: int = Field(sa_column=Column(BigInteger, nullable=False))
+    name: str = Field(sa_column=Column(String(NAME_LENGTH_MAX), nullable=False))
+    created_at_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    last_used_ms: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+
+
+class ChallengeRow(Base, table=True):
+    """A challenge that a passkey is to sign, by its hash; whoever uses it deletes the row first, so it is used once."""
+
+    __tablename__ = "passkey_challenges"
+    __table_args__ = (one_of("ceremony", Ceremony), Index(None, "expires_ms"), MYSQL_OPTIONS)
+
+    challenge_hash: bytes = Field(sa_column=Column(fixed_bytes(32), primary_key=True))
+    ceremony: str = Field(sa_column=Column(String(16), nullable=False))
+    login_id: str | None = Field(default=None, sa_column=Column(String(LOGIN_ID_LENGTH), nullable=True))
+    facts_hash: bytes | None = Field(default=None, sa_column=Column(fixed_bytes(32), nullable=True))
+    expires_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class MailRow(Base, table=True):
+    """A letter that somebody asked for, maybe to nobody; gone once it is sent, without ``due_ms`` if given up."""
+
+    __tablename__ = "mails"
+    __table_args__ = (one_of("purpose", MailPurpose), Index(None, "due_ms"), MYSQL_OPTIONS)
+
+    mail_id: str = Field(sa_column=Column(String(MAIL_ID_LENGTH), primary_key=True))
+    purpose: str = Field(sa_column=Column(String(16), nullable=False))
+    email: str = Field(sa_column=Column(SealedText(4 * EMAIL_LENGTH_MAX), nullable=False))
+    attempts_count: int = Field(sa_column=Column(Integer, nullable=False))
+    created_at_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
+    due_ms: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+
+
+class MailTokenRow(Base, table=True):
+    """What a letter's link lets somebody do, by the SHA-256 of its token; whoever uses it deletes the row."""
+
+    __tablename__ = "mail_tokens"
+    __table_args__ = (one_of("purpose", MailPurpose), Index(None, "expires_ms"), MYSQL_OPTIONS)
+
+    token_hash: bytes = Field(sa_column=Column(fixed_bytes(32), primary_key=True))
+    purpose: str = Field(sa_column=Column(String(16), nullable=False))
+    login_id: str = Field(
+        sa_column=Column(String(LOGIN_ID_LENGTH), ForeignKey("logins.login_id"), nullable=False, index=True)
+    )
+    expires_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
 class AccessTokenRow(Base, table=True):
@@ -131,6 +203,10 @@ class ActionRow(Base, table=True):
 LOGINS = table_of(LoginRow)
 LOGIN_ROLES = table_of(LoginRoleRow)
 LOGIN_SECRETS = table_of(LoginSecretRow)
+MAILS = table_of(MailRow)
+MAIL_TOKENS = table_of(MailTokenRow)
+PASSKEYS = table_of(PasskeyRow)
+CHALLENGES = table_of(ChallengeRow)
 ACCESS_TOKENS = table_of(AccessTokenRow)
 ATTEMPTS = table_of(AttemptRow)
 ACTIONS = table_of(ActionRow)

@@ -14,6 +14,8 @@ from cloud.errors import DatabaseBusyError
 from cloud.identity import login_service
 from cloud.identity import store as login_store
 from cloud.identity.lockout import Locked
+from cloud.identity.mail_service import ask_for_mail
+from cloud.identity.mails import MailPurpose
 from cloud.identity.passwords import SecretRefusal
 from cloud.identity.refusals import IdentityRefusal
 from cloud.identity.service import Admitted, Identity
@@ -84,6 +86,7 @@ class Applications:
             if not store.insert_merchant(session, merchant):
                 raise DatabaseBusyError("the id made for a new merchant is taken; nothing was done, try again")
             profile_store.write_profile(session, merchant.merchant_id, applicant.profile, now_ms=now_ms)
+            ask_for_mail(session, MailPurpose.VERIFY_EMAIL, made.email, now_ms=now_ms, random_bytes=self.random_bytes)
             return applied
 
         def lookup(session: Session) -> Applied | None:

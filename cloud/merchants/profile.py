@@ -4,6 +4,8 @@ Names are shown beside an amount on the customer's phone, so what looks like not
 part of them.
 """
 
+import hashlib
+import json
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -87,6 +89,20 @@ def spell_iban(text: str) -> str | None:
         return str(iban.validate(text))
     except ValidationError:
         return None
+
+
+def spell_account(account: SettlementAccount) -> SettlementAccount | ProfileRefusal:
+    """Return a settlement account as it is stored."""
+    holder, spelled = spell_text(account.holder), spell_iban(account.iban)
+    if holder is None:
+        return ProfileRefusal.TEXT_INVALID
+    return ProfileRefusal.IBAN_INVALID if spelled is None else SettlementAccount(holder, spelled)
+
+
+def account_hash(merchant_id: str, account: SettlementAccount) -> bytes:
+    """Return what a passkey signs of a settlement account (as spelled): whose it is to be, holder and IBAN."""
+    spelled = json.dumps(["settlement account", merchant_id, account.holder, account.iban], ensure_ascii=True)
+    return hashlib.sha256(spelled.encode()).digest()
 
 
 def mask_iban(text: str) -> str:

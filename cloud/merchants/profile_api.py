@@ -6,13 +6,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field, SecretStr
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from cloud.db import run_read, run_transaction
 from cloud.http_access import Access, address_of, open_to_all
 from cloud.http_errors import API_PREFIX, ApiError, Envelope, ok
 from cloud.identity.api import TEXT_LENGTH_MAX, StrictBody, or_refuse
+from cloud.identity.lockout import Locked
+from cloud.identity.passkey_service import Passkeys
+from cloud.identity.passkey_shapes import RequestOptions, SignedByPasskey, request_options
 from cloud.identity.passwords import spell_email
 from cloud.identity.refusals import IdentityRefusal
+from cloud.identity.service import Identity
 from cloud.merchants import decision_service, profile, profile_service
 from cloud.merchants.application import Applicant, Applications
 from cloud.merchants.decision_service import Decider, DecisionRefusal
@@ -30,7 +35,7 @@ from cloud.merchants.profile_service import TerminalsOf
 from cloud.merchants.shapes import WORDS, AccountShown, MerchantHex, MerchantShown, Place, refuse, show, show_account
 from cloud.openapi import refusals
 from cloud.permissions import Permission, SignedIn
-from cloud.rate_limit import REGISTRATIONS
+from cloud.rate_limit import REGISTRATIONS, SECRETS
 from sync.clock import Clock
 from sync.ids import MerchantId
 
@@ -52,6 +57,8 @@ class ProfileApi:
     engine: Engine
     clock: Clock
     access: Access
+    identity: Identity
+    passkeys: Passkeys
     applications: Applications
     terminals: TerminalsOf
 
@@ -86,6 +93,18 @@ class NewSettlementAccount(StrictBody):
     iban: str = Field(min_length=5, max_length=50)
 
 
+class AccountByPassword(NewSettlementAccount):
+    """With the owner's password."""
+
+    password: SecretStr = Field(min_length=1, max_length=TEXT_LENGTH_MAX)
+
+
+class AccountByPasskey(NewSettlementAccount):
+    """With the owner's passkey, which has signed the challenge of ``passkey-options`` for this very account."""
+
+    passkey: SignedByPasskey
+
+
 class AppliedShown(BaseModel):
     """The new merchant and its owner's login."""
 
@@ -99,6 +118,7 @@ def make_router(api: ProfileApi) -> APIRouter:
     router = APIRouter(prefix=API_PREFIX, tags=["merchant profile"])
     _add_application(router, api)
     _add_profile(router, api)
+    _add_account(router, api)
     return router
 
 
@@ -151,22 +171,6 @@ def _add_profile(router: APIRouter, api: ProfileApi) -> None:
         )
         return ok(request, read_back(meant))
 
-    @router.put("/merchants/{merchant_id}/settlement-account", responses=refusals(404, 409))
-    def change_account(
-        merchant_id: MerchantHex, body: NewSettlementAccount, request: Request, person: Annotated[SignedIn, owner]
-    ) -> Envelope[AccountShown]:
-        """Replace where the merchant is paid to."""
-        meant, decider = MerchantId(bytes.fromhex(merchant_id)), _decider(api, person)
-        account = SettlementAccount(body.holder, body.iban)
-        changed = refuse(
-            run_transaction(
-                api.engine,
-                lambda s: profile_service.change_account(s, meant, account, decider),
-                lookup=lambda _session: None,
-            )
-        )
-        return ok(request, show_account(changed))
-
     @router.post("/merchants/{merchant_id}/reapply", responses=refusals(404, 409))
     def reapply(
         merchant_id: MerchantHex, request: Request, person: Annotated[SignedIn, owner]
@@ -177,6 +181,46 @@ def _add_profile(router: APIRouter, api: ProfileApi) -> None:
             run_transaction(api.engine, lambda s: decision_service.decide(s, meant, MerchantAction.REAPPLY, decider))
         )
         return ok(request, read_back(meant))
+
+
+def _add_account(router: APIRouter, api: ProfileApi) -> None:
+    owner = Depends(api.access.signed_in(Permission.MANAGE_MERCHANT, limit=SECRETS))
+
+    @router.post("/merchants/{merchant_id}/settlement-account/passkey-options", responses=refusals(404, 409))
+    def passkey_options(
+        merchant_id: MerchantHex, body: NewSettlementAccount, request: Request, person: Annotated[SignedIn, owner]
+    ) -> Envelope[RequestOptions]:
+        """Ask one's own passkey to sign where the merchant is to be paid to."""
+        account = refuse(profile.spell_account(SettlementAccount(body.holder, body.iban)))
+        facts_hash = profile.account_hash(merchant_id, account)
+        asked = or_refuse(api.passkeys.begin_proof(person, facts_hash=facts_hash), api.clock)
+        return ok(request, request_options(api.passkeys.party, asked.challenge, asked.credential_ids))
+
+    @router.put("/merchants/{merchant_id}/settlement-account", responses=refusals(404, 409))
+    def change_account(
+        merchant_id: MerchantHex,
+        body: AccountByPassword | AccountByPasskey,
+        request: Request,
+        person: Annotated[SignedIn, owner],
+    ) -> Envelope[AccountShown]:
+        """Replace where the merchant is paid to; an open browser alone redirects nobody's money."""
+        account = refuse(profile.spell_account(SettlementAccount(body.holder, body.iban)))
+        meant, decider = MerchantId(bytes.fromhex(merchant_id)), _decider(api, person)
+        answers: list[SettlementAccount | ProfileRefusal | DecisionRefusal] = []
+
+        def work(session: Session) -> None:
+            answers.append(profile_service.change_account(session, meant, account, decider))
+
+        if isinstance(body, AccountByPasskey):
+            said, facts_hash = body.passkey.read(), profile.account_hash(merchant_id, account)
+            refused: IdentityRefusal | Locked | None = api.passkeys.prove(
+                person, said, facts_hash=lambda _session: facts_hash, then=work
+            )
+        else:
+            refused = api.identity.verify_password(person, body.password.get_secret_value(), then=work)
+        or_refuse(refused, api.clock)
+        # The last run of the transaction is the one that was committed.
+        return ok(request, show_account(refuse(answers[-1])))
 
 
 def _spelled(body: ProfileBody) -> tuple[str, str, Profile]:

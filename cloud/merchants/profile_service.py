@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from cloud.merchants import decision_service, profile_store, store
 from cloud.merchants.decision_service import Decider, DecisionRefusal
 from cloud.merchants.logo import LogoRefusal, judge_logo
-from cloud.merchants.profile import Profile, ProfileRefusal, SettlementAccount, mask_iban, spell_iban, spell_text
+from cloud.merchants.profile import Profile, ProfileRefusal, SettlementAccount, mask_iban, spell_account
 from cloud.merchants.profile_store import Logo, StoredProfile
 from cloud.merchants.store import Merchant, Site
 from sync.ids import MerchantId, SiteId
@@ -75,19 +75,17 @@ def change_profile(
 def change_account(
     session: Session, merchant_id: MerchantId, account: SettlementAccount, decider: Decider
 ) -> SettlementAccount | ProfileRefusal | DecisionRefusal:
-    """Replace where the merchant is paid to; answers it as stored."""
-    holder, iban = spell_text(account.holder), spell_iban(account.iban)
-    if holder is None:
-        return ProfileRefusal.TEXT_INVALID
-    if iban is None:
-        return ProfileRefusal.IBAN_INVALID
+    """Replace where the merchant is paid to; answers it as stored. Its owner has just proven to be who they are."""
+    spelled = spell_account(account)
+    if isinstance(spelled, ProfileRefusal):
+        return spelled
     if store.lock_merchant(session, merchant_id) is None:
         return DecisionRefusal.MERCHANT_UNKNOWN
     before = profile_store.read_profile(session, merchant_id).account
-    profile_store.write_account(session, merchant_id, SettlementAccount(holder, iban), now_ms=decider.now_ms)
-    detail = f"{mask_iban(before.iban) or 'none'} to {mask_iban(iban)}"
+    profile_store.write_account(session, merchant_id, spelled, now_ms=decider.now_ms)
+    detail = f"{mask_iban(before.iban) or 'none'} to {mask_iban(spelled.iban)}"
     decision_service.note(session, merchant_id, "change_settlement_account", decider, detail=detail)
-    return SettlementAccount(holder, iban)
+    return spelled
 
 
 def change_logo(

@@ -1,4 +1,4 @@
-"""SQL of merchants' profiles, settlement accounts and logos."""
+"""SQL of merchants' profiles, settlement accounts and logos; phone numbers and accounts are sealed at this door."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from cloud.db import insert_new, upsert
+from cloud.db import Place, Vault, insert_new, upsert, vault_of
 from cloud.merchants.logo import LogoType
 from cloud.merchants.profile import Location, Profile, SettlementAccount
 from cloud.merchants.tables import LOGOS, PROFILES
@@ -37,17 +37,19 @@ NOTHING_KNOWN = StoredProfile(Profile(), SettlementAccount("", ""), "")
 def read_profile(session: Session, merchant_id: MerchantId) -> StoredProfile:
     """What is known of a merchant; one whom operators registered may have nothing."""
     row = session.execute(select(PROFILES).where(PROFILES.c.merchant_id == merchant_id)).one_or_none()
-    return NOTHING_KNOWN if row is None else _profile(row)
+    return NOTHING_KNOWN if row is None else _profile(row, vault_of(session))
 
 
 def write_profile(session: Session, merchant_id: MerchantId, profile: Profile, *, now_ms: int) -> None:
     """Replace how to reach a merchant and where it is."""
-    _change(session, merchant_id, _profile_values(profile), now_ms=now_ms)
+    sealed = {"contact_phone": _seal(session, merchant_id, "contact_phone", profile.contact_phone)}
+    _change(session, merchant_id, _profile_values(profile) | sealed, now_ms=now_ms)
 
 
 def write_account(session: Session, merchant_id: MerchantId, account: SettlementAccount, *, now_ms: int) -> None:
     """Replace where a merchant is paid to."""
-    values = {"settlement_holder": account.holder, "settlement_iban": account.iban}
+    texts = {"settlement_holder": account.holder, "settlement_iban": account.iban}
+    values = {name: _seal(session, merchant_id, name, text) for name, text in texts.items()}
     _change(session, merchant_id, values, now_ms=now_ms)
 
 
@@ -88,10 +90,14 @@ def delete_logo(session: Session, merchant_id: MerchantId) -> bool:
 
 def _change(session: Session, merchant_id: MerchantId, values: dict[str, Any], *, now_ms: int) -> None:
     changed = {**values, "changed_ms": now_ms}
-    empty = _profile_values(NOTHING_KNOWN.profile) | {"settlement_holder": "", "settlement_iban": "", "reason": ""}
-    row = {"merchant_id": merchant_id, **empty, **changed}
+    unknown = dict.fromkeys(("contact_phone", "settlement_holder", "settlement_iban", "reason"), "")
+    row = {"merchant_id": merchant_id, **_profile_values(NOTHING_KNOWN.profile), **unknown, **changed}
     if not insert_new(session, PROFILES, [row], key=("merchant_id",))[0]:
         session.execute(PROFILES.update().where(PROFILES.c.merchant_id == merchant_id).values(**changed))
+
+
+def _seal(session: Session, merchant_id: MerchantId, column: str, text: str) -> str:
+    return vault_of(session).seal(text, Place(PROFILES.name, column, merchant_id))
 
 
 def _profile_values(profile: Profile) -> dict[str, Any]:
@@ -99,7 +105,6 @@ def _profile_values(profile: Profile) -> dict[str, Any]:
     return {
         "contact_name": profile.contact_name,
         "contact_email": profile.contact_email,
-        "contact_phone": profile.contact_phone,
         "street": profile.street,
         "postal_code": profile.postal_code,
         "city": profile.city,
@@ -109,16 +114,20 @@ def _profile_values(profile: Profile) -> dict[str, Any]:
     }
 
 
-def _profile(row: Row[Any]) -> StoredProfile:
+def _profile(row: Row[Any], vault: Vault) -> StoredProfile:
+    def opened(column: str) -> str:
+        return vault.open(getattr(row, column), Place(PROFILES.name, column, row.merchant_id))
+
     has_place = row.latitude_udeg is not None and row.longitude_udeg is not None
     profile = Profile(
         contact_name=row.contact_name,
         contact_email=row.contact_email,
-        contact_phone=row.contact_phone,
+        contact_phone=opened("contact_phone"),
         street=row.street,
         postal_code=row.postal_code,
         city=row.city,
         country=row.country,
         location=Location(row.latitude_udeg, row.longitude_udeg) if has_place else None,
     )
-    return StoredProfile(profile, SettlementAccount(row.settlement_holder, row.settlement_iban), row.reason)
+    account = SettlementAccount(opened("settlement_holder"), opened("settlement_iban"))
+    return StoredProfile(profile, account, row.reason)

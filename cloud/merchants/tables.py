@@ -3,7 +3,7 @@
 from sqlalchemy import CHAR, BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Integer, String
 from sqlmodel import Field
 
-from cloud.db import CURRENCY, MYSQL_OPTIONS, Base, fixed_bytes, one_of, table_of, variable_bytes
+from cloud.db import CURRENCY, MYSQL_OPTIONS, Base, SealedText, fixed_bytes, one_of, table_of, variable_bytes
 from cloud.merchants.lifecycle import MerchantStatus as MerchantStatus
 from cloud.merchants.logo import LOGO_SIZE_MAX, LogoType
 from cloud.merchants.profile import (
@@ -59,7 +59,8 @@ class SiteRow(Base, table=True):
 class ProfileRow(Base, table=True):
     """How to reach a merchant, where it is and where it is paid to; one that operators registered may have none.
 
-    ``reason`` is why it was refused, suspended or blocked, as its owner reads it. Text that is not known is empty.
+    Phone number and settlement account are sealed. ``reason`` is why it was refused, suspended or blocked, as its owner
+    reads it. Text that is not known is empty.
     """
 
     __tablename__ = "merchant_profiles"
@@ -72,15 +73,15 @@ class ProfileRow(Base, table=True):
     merchant_id: bytes = Field(sa_column=_merchant_key())
     contact_name: str = Field(sa_column=Column(String(NAME_LENGTH_MAX), nullable=False))
     contact_email: str = Field(sa_column=Column(String(254), nullable=False))
-    contact_phone: str = Field(sa_column=Column(String(16), nullable=False))
+    contact_phone: str = Field(sa_column=Column(SealedText(16), nullable=False))
     street: str = Field(sa_column=Column(String(NAME_LENGTH_MAX), nullable=False))
     postal_code: str = Field(sa_column=Column(String(POSTAL_CODE_LENGTH_MAX), nullable=False))
     city: str = Field(sa_column=Column(String(CITY_LENGTH_MAX), nullable=False))
     country: str = Field(sa_column=Column(CHAR(2), nullable=False))
     latitude_udeg: int | None = Field(default=None, sa_column=Column(Integer, nullable=True))
     longitude_udeg: int | None = Field(default=None, sa_column=Column(Integer, nullable=True))
-    settlement_holder: str = Field(sa_column=Column(String(NAME_LENGTH_MAX), nullable=False))
-    settlement_iban: str = Field(sa_column=Column(String(IBAN_LENGTH_MAX), nullable=False))
+    settlement_holder: str = Field(sa_column=Column(SealedText(4 * NAME_LENGTH_MAX), nullable=False))
+    settlement_iban: str = Field(sa_column=Column(SealedText(IBAN_LENGTH_MAX), nullable=False))
     reason: str = Field(sa_column=Column(String(500), nullable=False))
     changed_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
 

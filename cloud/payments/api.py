@@ -1,6 +1,6 @@
 """HTTP of payments for customers, and a single one for both sides: look, confirm on the bound phone, reject."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self
 
@@ -14,22 +14,26 @@ from cloud.http_access import Access
 from cloud.http_errors import API_PREFIX, Envelope, ok
 from cloud.identity.api import TEXT_LENGTH_MAX, StrictBody
 from cloud.identity.api import or_refuse as identity_or_refuse
+from cloud.identity.lockout import Locked
+from cloud.identity.passkey_service import Passkeys
+from cloud.identity.passkey_shapes import RequestOptions, SignedByPasskey, request_options
+from cloud.identity.refusals import IdentityRefusal
 from cloud.identity.service import Identity
 from cloud.notifications.channels import Channel
 from cloud.notifications.delivery_service import note_taken
 from cloud.openapi import refusals
 from cloud.paging import ITEMS_DEFAULT, ITEMS_MAX, CursorText, ItemsMax, Page, read_cursor
-from cloud.payments import confirmation, service
+from cloud.payments import confirmation, service, store
 from cloud.payments.confirmation import Confirmation
 from cloud.payments.notices import request_id
 from cloud.payments.refusals import PaymentRefusal
-from cloud.payments.rules import PaymentRules, Proof
+from cloud.payments.rules import PaymentRules, Proof, confirmation_hash
 from cloud.payments.service import Details
 from cloud.payments.shapes import PaymentShown, SaleShown, or_refuse, payment_shown, sale_shown
 from cloud.payments.states import PaymentStatus
 from cloud.payments.store import Filter, OnlinePayment
 from cloud.permissions import Permission, SignedIn
-from cloud.rate_limit import PAYMENTS
+from cloud.rate_limit import PAYMENTS, SECRETS
 from cloud.sessions.service import VerifyCode
 from cloud.wallets.reserve import GrantPolicy
 from sync.clock import Clock
@@ -48,6 +52,7 @@ class PaymentsApi:
     clock: Clock
     random_bytes: RandomBytes
     identity: Identity
+    passkeys: Passkeys
     access: Access
     verify: VerifyCode
     rules: PaymentRules
@@ -55,16 +60,27 @@ class PaymentsApi:
 
 
 class Yes(StrictBody):
-    """A confirmation: with the PIN, with the password, or by one tap where that is enough."""
+    """A confirmation: with the PIN, a passkey or the password, or by one tap where that is enough.
+
+    A passkey has signed the challenge of ``passkey-options`` for this very payment, which is good for one answer.
+    """
 
     pin: SecretStr | None = Field(default=None, min_length=1, max_length=TEXT_LENGTH_MAX)
     password: SecretStr | None = Field(default=None, min_length=1, max_length=TEXT_LENGTH_MAX)
+    passkey: SignedByPasskey | None = None
 
     @model_validator(mode="after")
     def _at_most_one(self) -> Self:
-        if self.pin is not None and self.password is not None:
-            raise ValueError("show the PIN or the password, not both")
+        if sum(each is not None for each in (self.pin, self.password, self.passkey)) > 1:
+            raise ValueError("show the PIN, a passkey or the password, only one of them")
         return self
+
+    @property
+    def proof(self) -> Proof:
+        """How the customer shows to be who they are."""
+        if self.passkey is not None:
+            return Proof.PASSKEY
+        return Proof.PIN if self.pin else Proof.PASSWORD if self.password else Proof.ONE_TAP
 
 
 def make_router(api: PaymentsApi) -> APIRouter:
@@ -137,6 +153,18 @@ def _note_asked(api: PaymentsApi, found: Sequence[Details], *, now_ms: int) -> N
 
 
 def _add_answers(router: APIRouter, api: PaymentsApi) -> None:
+    @router.post("/payments/{payment_id}/passkey-options", responses=refusals(404, 409))
+    def passkey_options(
+        payment_id: PaymentPath,
+        request: Request,
+        person: Annotated[SignedIn, Depends(api.access.on_bound_device(Permission.OWN_WALLET, limit=SECRETS))],
+    ) -> Envelope[RequestOptions]:
+        """Ask one's own passkey to sign this payment, its amount and its merchant."""
+        facts_hash = run_read(api.engine, lambda session: _facts_hash(session, person, payment_id))
+        known = or_refuse(PaymentRefusal.UNKNOWN if facts_hash is None else facts_hash)
+        asked = identity_or_refuse(api.passkeys.begin_proof(person, facts_hash=known), api.clock)
+        return ok(request, request_options(api.passkeys.party, asked.challenge, asked.credential_ids))
+
     @router.post("/payments/{payment_id}/confirm", responses=refusals(400, 404, 409, 410))
     def confirm(
         payment_id: PaymentPath,
@@ -144,7 +172,10 @@ def _add_answers(router: APIRouter, api: PaymentsApi) -> None:
         person: Annotated[SignedIn, Depends(api.access.on_bound_device(Permission.OWN_WALLET, limit=PAYMENTS))],
         body: Yes | None = None,
     ) -> Envelope[PaymentShown]:
-        """Pay: one tap up to 50.00, above it with the PIN or the password; again, it is answered the same."""
+        """Pay: one tap up to 50.00, above it with PIN, passkey or password; again, it is answered the same.
+
+        A passkey's answer is the exception: sent again it is refused, and the payment tells how it stands.
+        """
         answer = _confirm(api, person, payment_id, body or Yes())
         return ok(request, payment_shown(or_refuse(answer), now_ms=api.clock.now_ms()), "The payment is made.")
 
@@ -168,8 +199,7 @@ def _add_answers(router: APIRouter, api: PaymentsApi) -> None:
 def _confirm(api: PaymentsApi, person: SignedIn, payment_id: str, body: Yes) -> Details | PaymentRefusal:
     """Evaluate what was shown, if anything was, and confirm in the transaction that takes the attempt back."""
     (wallet_id,) = person.scopes(Permission.OWN_WALLET)
-    proof = Proof.PIN if body.pin else Proof.PASSWORD if body.password else Proof.ONE_TAP
-    said = Confirmation(payment_id, wallet_id, proof)
+    said = Confirmation(payment_id, wallet_id, body.proof)
     answers: list[Details | PaymentRefusal] = []
 
     def work(session: Session) -> None:
@@ -178,13 +208,37 @@ def _confirm(api: PaymentsApi, person: SignedIn, payment_id: str, body: Yes) -> 
         )
         answers.append(service.shown(session, confirmed))
 
-    if body.pin is not None:
-        refused = api.identity.verify_pin(person, body.pin.get_secret_value(), then=work)
-        identity_or_refuse(refused, api.clock)
-    elif body.password is not None:
-        refused = api.identity.verify_password(person, body.password.get_secret_value(), then=work)
-        identity_or_refuse(refused, api.clock)
-    else:
-        run_transaction(api.engine, work, lookup=lambda _session: None)
+    identity_or_refuse(_prove(api, person, payment_id, body, work), api.clock)
     # The last run of the transaction is the one that was committed.
     return answers[-1]
+
+
+def _prove(
+    api: PaymentsApi, person: SignedIn, payment_id: str, body: Yes, work: Callable[[Session], None]
+) -> IdentityRefusal | Locked | None:
+    if body.passkey is not None:
+        return api.passkeys.prove(
+            person,
+            body.passkey.read(),
+            facts_hash=lambda session: _facts_hash(session, person, payment_id),
+            then=work,
+        )
+    if body.pin is not None:
+        return api.identity.verify_pin(person, body.pin.get_secret_value(), then=work)
+    if body.password is not None:
+        return api.identity.verify_password(person, body.password.get_secret_value(), then=work)
+    run_transaction(api.engine, work, lookup=lambda _session: None)
+    return None
+
+
+def _facts_hash(session: Session, person: SignedIn, payment_id: str) -> bytes | None:
+    """Return what a passkey signs of a payment; None where it is not the person's own."""
+    payment = store.find_payment(session, payment_id)
+    if payment is None or payment.wallet_id not in person.scopes(Permission.OWN_WALLET):
+        return None
+    return confirmation_hash(
+        payment_id=payment.payment_id,
+        amount_minor=payment.amount_minor,
+        currency=payment.currency,
+        merchant_id=payment.merchant_id.hex(),
+    )

@@ -39,7 +39,7 @@ WORDS: dict[PaymentRefusal, tuple[int, str]] = {
     PaymentRefusal.ITEMS_DO_NOT_ADD_UP: (422, "Each total is quantity times price, and together they are the amount."),
     PaymentRefusal.TEXT_UNREADABLE: (422, "Texts hold no characters that cannot be seen."),
     PaymentRefusal.METADATA_TOO_LARGE: (422, "The metadata is too large."),
-    PaymentRefusal.PROOF_REQUIRED: (403, "Confirm this payment with the PIN or the password."),
+    PaymentRefusal.PROOF_REQUIRED: (403, "Confirm this payment with the PIN, a passkey or the password."),
     PaymentRefusal.INSUFFICIENT_BALANCE: (400, "Insufficient balance. Nothing was charged; top up and confirm again."),
     PaymentRefusal.DAILY_LIMIT_EXCEEDED: (400, "This is more than the rest of today's limit. Nothing was charged."),
     PaymentRefusal.CUSTOMER_NOT_ACTIVE: (403, "The customer's wallet is suspended or closed; nothing was charged."),

@@ -22,6 +22,7 @@ class Proof(StrEnum):
 
     ONE_TAP = "one_tap"
     PIN = "pin"
+    PASSKEY = "passkey"
     PASSWORD = "password"  # noqa: S105 - a kind of proof, no password.
 
 
@@ -63,3 +64,9 @@ def input_hash(action: str, content: Mapping[str, object]) -> bytes:
     """Return SHA-256 of what is asked for: the same for the same request, however its JSON was written."""
     spelled = json.dumps([action, content], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(spelled.encode()).digest()
+
+
+def confirmation_hash(*, payment_id: str, amount_minor: int, currency: str, merchant_id: str) -> bytes:
+    """Return what a passkey signs of a payment: which one, how much, for whom."""
+    facts = {"payment_id": payment_id, "amount_minor": amount_minor, "currency": currency, "merchant_id": merchant_id}
+    return input_hash("confirm", facts)

@@ -77,8 +77,12 @@ def make_router(api: CustomerApi) -> APIRouter:
         """Verify a customer's identity or take that back; suspend, reinstate or (for good) block the wallet."""
         decision = WalletDecision(wallet_id, action, person.login_id, body.reason.strip())
         now_ms = api.clock.now_ms()
-        answer = run_transaction(api.engine, lambda s: decision_service.decide(s, decision, now_ms=now_ms))
-        return ok(request, _shown(_or_refuse(answer)))
+
+        def work(session: Session) -> Wallet | WalletDecisionRefusal:
+            decided = decision_service.decide(session, decision, now_ms=now_ms)
+            return customer_store.with_phone(session, decided) if isinstance(decided, Wallet) else decided
+
+        return ok(request, _shown(_or_refuse(run_transaction(api.engine, work))))
 
     return router
 
@@ -99,8 +103,12 @@ def _add_reading(router: APIRouter, api: CustomerApi) -> None:
     @router.get("/{wallet_id}", dependencies=may_read, responses=refusals(404))
     def read(wallet_id: WalletId, request: Request) -> Envelope[CustomerShown]:
         """Show a customer."""
-        found = run_read(api.engine, lambda s: customer_store.wallets_by_id(s, [wallet_id])).get(wallet_id)
-        return ok(request, _shown(_or_refuse(found or WalletDecisionRefusal.WALLET_UNKNOWN)))
+
+        def work(session: Session) -> Wallet | WalletDecisionRefusal:
+            found = customer_store.wallets_by_id(session, [wallet_id]).get(wallet_id)
+            return WalletDecisionRefusal.WALLET_UNKNOWN if found is None else customer_store.with_phone(session, found)
+
+        return ok(request, _shown(_or_refuse(run_read(api.engine, work))))
 
     @router.get("/{wallet_id}/actions", dependencies=may_read, responses=refusals(404))
     def actions(wallet_id: WalletId, request: Request) -> Envelope[list[ActionShown]]:

@@ -1,20 +1,20 @@
 """SQL of wallets, their devices and their payments without PIN."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from cloud.db import insert_all_or_none, update_rows, where_keys
+from cloud.db import Place, insert_all_or_none, update_rows, vault_of, where_keys
 from cloud.wallets.reserve import DeviceStatus, PinUsage, WalletStatus
 from cloud.wallets.tables import DEVICES, PIN_USAGE, WALLETS
 
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """A customer as stored."""
+    """A customer as stored; ``phone`` is empty unless it was asked for: it is sealed, and no payment needs it."""
 
     wallet_id: str
     name: str
@@ -43,11 +43,13 @@ class Device:
 
 def insert_wallet(session: Session, wallet: Wallet) -> bool:
     """Insert with nothing paid without PIN; false where id, e-mail or phone is taken."""
+    vault = vault_of(session)
     row = {
         "wallet_id": wallet.wallet_id,
         "name": wallet.name,
         "email": wallet.email,
-        "phone": wallet.phone,
+        "phone": vault.seal(wallet.phone, _phone_of(wallet.wallet_id)),
+        "phone_hash": _phone_hash(session, wallet.phone),
         "kyc_verified": wallet.kyc_verified,
         "status": wallet.status.value,
         "daily_limit_minor": wallet.daily_limit_minor,
@@ -79,12 +81,18 @@ def lock_wallets(session: Session, wallet_ids: Collection[str]) -> dict[str, Wal
 
 
 def find_wallet_by_contact(session: Session, *, email: str, phone: str) -> Wallet | None:
-    """A wallet that has this e-mail or this phone; the one with the e-mail, if they differ."""
-    for column, value in ((WALLETS.c.email, email), (WALLETS.c.phone, phone)):
+    """A wallet that has this e-mail or this phone, with its phone; the one with the e-mail, if they differ."""
+    for column, value in ((WALLETS.c.email, email), (WALLETS.c.phone_hash, _phone_hash(session, phone))):
         row = session.execute(select(WALLETS).where(column == value)).one_or_none()
         if row is not None:
-            return _wallet(row)
+            return with_phone(session, _wallet(row))
     return None
+
+
+def with_phone(session: Session, wallet: Wallet) -> Wallet:
+    """The same wallet with its phone number opened."""
+    sealed = session.execute(select(WALLETS.c.phone).where(WALLETS.c.wallet_id == wallet.wallet_id)).scalar_one()
+    return replace(wallet, phone=vault_of(session).open(sealed, _phone_of(wallet.wallet_id)))
 
 
 def change_wallet_status(
@@ -188,12 +196,20 @@ def _changed_one(session: Session, statement: Any) -> bool:
     return session.connection().execute(statement).rowcount == 1
 
 
+def _phone_of(wallet_id: str) -> Place:
+    return Place(WALLETS.name, "phone", wallet_id)
+
+
+def _phone_hash(session: Session, phone: str) -> bytes:
+    return vault_of(session).blind_index(phone, table=WALLETS.name, column="phone")
+
+
 def _wallet(row: Row[Any]) -> Wallet:
     return Wallet(
         wallet_id=row.wallet_id,
         name=row.name,
         email=row.email,
-        phone=row.phone,
+        phone="",
         currency=row.currency,
         daily_limit_minor=row.daily_limit_minor,
         created_at_ms=row.created_at_ms,

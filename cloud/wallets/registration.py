@@ -9,6 +9,8 @@ from cloud.db import run_transaction
 from cloud.identity import login_service
 from cloud.identity import store as login_store
 from cloud.identity.lockout import Locked
+from cloud.identity.mail_service import ask_for_mail
+from cloud.identity.mails import MailPurpose
 from cloud.identity.passwords import SecretRefusal
 from cloud.identity.refusals import IdentityRefusal
 from cloud.identity.service import Admitted, Identity
@@ -77,6 +79,7 @@ class Registration:
             made = login_service.create_login(session, login, roles=roles, password=admitted.password)
             if isinstance(made, IdentityRefusal):
                 raise _RefusedError(made)
+            ask_for_mail(session, MailPurpose.VERIFY_EMAIL, made.email, now_ms=now_ms, random_bytes=self.random_bytes)
             return Registered(login.login_id, wallet.wallet_id)
 
         def lookup(session: Session) -> Registered | None:

@@ -21,6 +21,7 @@ from cloud.db import (
     CURRENCY,
     MYSQL_OPTIONS,
     Base,
+    SealedText,
     fixed_bytes,
     one_of,
     table_of,
@@ -39,19 +40,24 @@ IDEMPOTENCY_KEY_LENGTH_MAX = 64
 
 
 class WalletRow(Base, table=True):
-    """One customer; e-mail and phone are stored as ``service.open_wallet`` spells them, so unique means unique."""
+    """One customer; e-mail and phone are stored as ``service.open_wallet`` spells them, so unique means unique.
+
+    The phone number is sealed; what keeps it unique and finds it is ``phone_hash``.
+    """
 
     __tablename__ = "wallets"
     __table_args__ = (
         one_of("status", WalletStatus),
         CheckConstraint("daily_limit_minor >= 0", name="limit_not_negative"),
+        Index(None, "phone_hash", unique=True),
         MYSQL_OPTIONS,
     )
 
     wallet_id: str = Field(sa_column=Column(String(WALLET_ID_LENGTH), primary_key=True))
     name: str = Field(sa_column=Column(String(200), nullable=False))
     email: str = Field(sa_column=Column(String(254), nullable=False, unique=True))
-    phone: str = Field(sa_column=Column(String(16), nullable=False, unique=True))
+    phone: str = Field(sa_column=Column(SealedText(16, blind_index="phone_hash"), nullable=False, unique=True))
+    phone_hash: bytes | None = Field(default=None, sa_column=Column(fixed_bytes(32), nullable=True))
     kyc_verified: bool = Field(sa_column=Column(Boolean, nullable=False))
     status: str = Field(sa_column=Column(String(16), nullable=False))
     daily_limit_minor: int = Field(sa_column=Column(BigInteger, nullable=False))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from cloud.db import upgrade
+from cloud.db import add_column_key, upgrade
 from cloud.fleet.authority import IssuedIdentity, issue_server_certificate, issue_worker_certificate
 from cloud.fleet.broker_access import render_access_list
 from cloud.key_ceremony import create_keys, write_new_file
@@ -118,6 +118,7 @@ class World:
         self.say("database, broker and Redis run")
         self.database_url = await in_thread(lambda: self.database.create_database("chaos"))
         await self._open_lines()
+        add_column_key(self.folder / "cloud" / "column-keys")
         await together(in_thread(lambda: upgrade(self.database_url)), self._start_serve())
         self.say("the cloud serves")
         await together(in_thread(self._enrol_boxes), in_thread(self._make_phones), self._start_workers())

@@ -94,6 +94,11 @@ class Page:
         answer = await self._call("Page.captureScreenshot", format="png")
         await asyncio.to_thread(path.write_bytes, base64.b64decode(answer["data"]))
 
+    async def add_authenticator(self, options: dict[str, Any]) -> None:
+        """Give the page a virtual authenticator, of the protocol's ``VirtualAuthenticatorOptions``."""
+        await self._call("WebAuthn.enable")
+        await self._call("WebAuthn.addVirtualAuthenticator", options=options)
+
     async def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         return await self._browser.call(method, parameters, self._session)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from cloud.db import run_read, run_transaction
+from cloud.db import add_column_key, run_read, run_transaction
 from cloud.fleet.enrolment import Broker, Enrolment
 from cloud.fleet.publishing import Limits
 from cloud.foundation import Cloud, build_cloud
@@ -182,6 +182,7 @@ class CloudWorld:
             operator_token=SecretStr(OPERATOR_TOKEN),
         )
         migrate(settings.effective_database_url)
+        add_column_key(settings.column_key_file)
         self.cloud: Cloud = build_cloud(settings, self.clock)
         if limits is not None:
             publisher = replace(self.cloud.publisher, limits=Limits.of("EUR", **limits))

@@ -144,10 +144,11 @@ class FundingWorld:
         return self.clouds.balance(AccountKind.PAYER_AVAILABLE, customer.wallet_id)
 
     def wallet(self, customer: Customer) -> Wallet:
-        """A wallet as stored."""
+        """A wallet as stored, with its phone number."""
 
         def read(session: Session) -> Wallet:
-            return customer_store.wallets_by_id(session, [customer.wallet_id])[customer.wallet_id]
+            wallet = customer_store.wallets_by_id(session, [customer.wallet_id])[customer.wallet_id]
+            return customer_store.with_phone(session, wallet)
 
         return run_read(self.engine, read)
 

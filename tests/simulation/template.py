@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from sqlalchemy.orm import Session
 
-from cloud.db import run_transaction, upgrade
+from cloud.db import add_column_key, run_transaction, upgrade
 from cloud.fleet.enrolment import Broker, Enrolment
 from cloud.foundation import Cloud, build_cloud
 from cloud.ingest import chain_store
@@ -105,6 +105,7 @@ def make_template(folder: Path) -> Template:
         settings.key_folder, now_ms=START_MS, passphrase=None, new_key=lambda use: seeded_key(rng.randbytes, use)
     )
     upgrade(settings.effective_database_url)
+    add_column_key(settings.column_key_file, rng.randbytes)
     cloud = build_cloud(settings, HandClock(START_MS))
     try:
         owners = tuple(_open_shop(cloud, rng, number) for number in range(BOXES_MAX))

@@ -16,7 +16,7 @@ from cloud.merchants.profile import Profile
 from cloud.permissions import Role
 from sync.ids import MerchantId
 from tests.fakes.funding_world import FundingWorld
-from tests.fakes.identity_world import PASSWORD, Client
+from tests.fakes.identity_world import PASSWORD, WRONG, Client
 
 BUSINESS: dict[str, Any] = {
     "name": "Café Grün",
@@ -135,9 +135,14 @@ async def test_the_settlement_account_is_checked_masked_and_its_change_is_kept(w
     path = f"/merchants/{merchant_id}/settlement-account"
     async with world.signed_in(email) as owner:
         for bad in (IBAN[:-1] + "1", "XX89370400440532013000", "DE89", "DE89\u200b370400440532013000", "x" * 51, 5):
-            refused = await owner.ask("PUT", path, {"holder": "Grete Grün", "iban": bad})
+            refused = await owner.ask("PUT", path, {"holder": "Grete Grün", "iban": bad, "password": PASSWORD})
             assert refused.status_code == 422, bad
-        changed = await owner.ask("PUT", path, {"holder": "Grete Grün", "iban": IBAN.lower()})
+        account = {"holder": "Grete Grün", "iban": IBAN.lower()}
+        assert (await owner.ask("PUT", path, account)).status_code == 422
+        wrong = await owner.ask("PUT", path, account | {"password": WRONG})
+        assert (wrong.status_code, wrong.json()["code"]) == (403, "wrong_password")
+        assert (await owner.ask("GET", f"/merchants/{merchant_id}")).json()["data"]["settlement_account"] is None
+        changed = await owner.ask("PUT", path, account | {"password": PASSWORD})
         assert changed.json()["data"] == {"holder": "Grete Grün", "iban_masked": "DE89…3000"}
         shown = (await owner.ask("GET", f"/merchants/{merchant_id}")).json()["data"]
         assert shown["settlement_account"] == changed.json()["data"]
@@ -195,7 +200,8 @@ async def test_a_foreign_merchant_is_as_unknown_as_none(world: FundingWorld) -> 
     doors: list[tuple[str, str, object]] = [
         ("GET", "", None),
         ("PUT", "/profile", BUSINESS),
-        ("PUT", "/settlement-account", {"holder": "x", "iban": IBAN}),
+        ("PUT", "/settlement-account", {"holder": "x", "iban": IBAN, "password": PASSWORD}),
+        ("POST", "/settlement-account/passkey-options", {"holder": "x", "iban": IBAN}),
         ("POST", "/reapply", None),
         ("PUT", "/logo", None),
         ("DELETE", "/logo", None),

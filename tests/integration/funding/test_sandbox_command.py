@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cloud.cli import cloud as command
-from cloud.db import run_read, run_transaction, upgrade
+from cloud.db import add_column_key, run_read, run_transaction, upgrade
 from cloud.errors import ProviderSetupError
 from cloud.foundation import Cloud, build_cloud, make_provider
 from cloud.ledger.entries import payer_available
@@ -51,6 +51,7 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     make_keyring(tmp_path / "keys", now_ms=clock.now_ms())
     settings = settings_with(tmp_path, "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
     upgrade(settings.effective_database_url)
+    add_column_key(settings.column_key_file)
     made = build_cloud(settings, clock)
     wallet = Wallet(WALLET, "Ada", "ada@example.org", "+4912345678", "EUR", 10_000_00, clock.now_ms())
     run_transaction(made.engine, lambda session: customer_service.open_wallet(session, wallet))

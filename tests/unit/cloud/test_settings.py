@@ -13,6 +13,7 @@ SECRET_SETTINGS = {
     "OPERATOR_TOKEN": "hush",
     "METRICS_TOKEN": "hush",
     "ERROR_WEBHOOK_URL": "https://chat.example/hush",
+    "MAIL_SMTP_URL": "smtps://user:hush@mail.example",
 }
 
 
@@ -54,7 +55,34 @@ def test_every_setting_is_shown_and_no_secret_of_it(monkeypatch: pytest.MonkeyPa
     assert not [line for line in said.values() if "hush" in line]
 
 
-@pytest.mark.parametrize("name", ["ERROR_WEBHOOK_URL", "LOG_FORMAT", "REQUEST_TIMEOUT_S"])
+@pytest.mark.parametrize(
+    "domain, origins, is_taken",
+    [
+        ("localhost", "http://localhost:8800", True),
+        ("example.org", "https://pay.example.org, https://example.org:8443", True),
+        ("example.org", "http://pay.example.org", False),
+        ("example.org", "https://example.org.evil.example", False),
+        ("example.org", "https://evilexample.org", False),
+        ("pay.example.org", "https://example.org", False),
+        ("example.org", "https://example.org/", False),
+        ("example.org", "https://user@example.org", False),
+        ("example.org", "", False),
+        ("Example.org", "https://example.org", False),
+    ],
+)
+def test_passkeys_are_asked_for_by_pages_of_their_own_domain_only(
+    monkeypatch: pytest.MonkeyPatch, domain: str, origins: str, is_taken: bool
+) -> None:
+    monkeypatch.setenv("TILLBOX_PASSKEY_DOMAIN", domain)
+    monkeypatch.setenv("TILLBOX_PASSKEY_ORIGINS", origins)
+    if is_taken:
+        assert CloudSettings().passkey_origin_list == tuple(each.strip() for each in origins.split(","))
+        return
+    with pytest.raises(ValidationError):
+        CloudSettings()
+
+
+@pytest.mark.parametrize("name", ["ERROR_WEBHOOK_URL", "LOG_FORMAT", "REQUEST_TIMEOUT_S", "MAIL_SMTP_URL"])
 def test_a_setting_that_is_refused_is_named_and_not_repeated(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"TILLBOX_{name}", "hush")
     with pytest.raises(ValidationError) as refused:
