@@ -23,7 +23,7 @@ from cloud.identity import mail_api, passkey_api
 from cloud.identity.mail_service import Mails
 from cloud.identity.passkey_service import Passkeys
 from cloud.identity.passkeys import RelyingParty
-from cloud.ingest import chain_store, payment_store
+from cloud.ingest import chain_store
 from cloud.live import Hub
 from cloud.merchants import api as merchants_api
 from cloud.merchants import decision_api, logo_api, profile_api, staff_api
@@ -36,8 +36,7 @@ from cloud.notifications import api as notifications_api
 from cloud.notifications import live_api, push_api
 from cloud.notifications.push import PushKey, push_rules
 from cloud.payments import api as payments_api
-from cloud.payments import merchant_api
-from cloud.payments.rules import PaymentRules
+from cloud.payments import claim_store, courier_api, merchant_api
 from cloud.rate_limit import RateLimiter
 from cloud.reconciliation import api as reconciliation_api
 from cloud.reconciliation.evidence import Issued
@@ -45,7 +44,6 @@ from cloud.sessions import api as sessions_api
 from cloud.wallets import account_api, customer_api, top_up_api, wallet_api
 from cloud.wallets import api as wallets_api
 from cloud.wallets.registration import Registration
-from cloud.wallets.reserve import GrantPolicy
 from cloud.wallets.top_up_service import TopUps
 from sync.ids import MerchantId, SiteId
 
@@ -107,6 +105,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         sessions_api.make_router(_sessions(cloud, access)),
         payments_api.make_router(payments),
         merchant_api.make_router(payments),
+        courier_api.make_router(courier_api.CourierApi(payments, cloud.verify_request, cloud.sign_approval)),
         notifications_api.make_router(notifications_api.NotificationsApi(cloud.engine, cloud.clock, access)),
         decision_api.make_router(decision_api.DecisionApi(cloud.engine, cloud.clock, access, _terminals_of)),
         profile_api.make_router(_profiles(cloud, access, passkeys)),
@@ -158,8 +157,6 @@ def _sessions(cloud: Cloud, access: Access) -> sessions_api.SessionsApi:
 def _payments(
     cloud: Cloud, wallets: wallets_api.WalletApi, access: Access, passkeys: Passkeys
 ) -> payments_api.PaymentsApi:
-    settings = cloud.settings
-    rules = PaymentRules(settings.payment_confirmation_ttl_s, settings.payment_no_pin_limit_minor)
     return payments_api.PaymentsApi(
         engine=cloud.engine,
         clock=cloud.clock,
@@ -168,7 +165,7 @@ def _payments(
         passkeys=passkeys,
         access=access,
         verify=cloud.judge().verify_code,
-        rules=rules,
+        rules=cloud.payment_rules(),
         grant_policy=wallets.grant_policy,
     )
 
@@ -215,9 +212,9 @@ def _wallets(cloud: Cloud, operator_token: str | None) -> wallets_api.WalletApi:
         engine=cloud.engine,
         clock=cloud.clock,
         random_bytes=secrets.token_bytes,
-        posted=payment_store.posted_counters,
+        posted=claim_store.posted_counters,
         sign_grant=cloud.sign_grant,
-        grant_policy=GrantPolicy(limit_minor=cloud.settings.payment_offline_limit_minor),
+        grant_policy=cloud.grant_policy(),
         daily_limit_minor=cloud.settings.payment_daily_limit_minor,
         operator_token=operator_token,
     )

@@ -17,13 +17,13 @@ from cloud.errors import LedgerInvariantError
 from cloud.identity.action_store import Action, ActionSubject, note_action
 from cloud.ingest import payment_store as offline_store
 from cloud.ingest.outcomes import Outcome
-from cloud.ingest.posting import cause_of
 from cloud.ledger import entries
 from cloud.ledger.batch import PostOutcome
 from cloud.ledger.service import find_entry, post_entries
 from cloud.notifications.store import insert_notices
 from cloud.payments import refunding
 from cloud.payments import store as online_store
+from cloud.payments.claim_store import cause_of
 from cloud.payments.refunding import RefundOrder
 from cloud.payments.refusals import PaymentRefusal
 from cloud.payments.rules import input_hash

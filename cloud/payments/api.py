@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field, SecretStr, model_validator
@@ -39,6 +39,8 @@ from cloud.wallets.reserve import GrantPolicy
 from sync.clock import Clock
 from sync.ids import RandomBytes
 from sync.layout import TIME_MS_BITS
+
+T = TypeVar("T")
 
 PaymentPath = Annotated[str, Path(max_length=64)]
 TimeMs = Annotated[int | None, Query(ge=0, lt=1 << TIME_MS_BITS, description="Unix milliseconds.")]
@@ -197,32 +199,49 @@ def _add_answers(router: APIRouter, api: PaymentsApi) -> None:
 
 
 def _confirm(api: PaymentsApi, person: SignedIn, payment_id: str, body: Yes) -> Details | PaymentRefusal:
-    """Evaluate what was shown, if anything was, and confirm in the transaction that takes the attempt back."""
     (wallet_id,) = person.scopes(Permission.OWN_WALLET)
     said = Confirmation(payment_id, wallet_id, body.proof)
-    answers: list[Details | PaymentRefusal] = []
 
-    def work(session: Session) -> None:
+    def work(session: Session) -> Details | PaymentRefusal:
         confirmed: OnlinePayment | PaymentRefusal = confirmation.confirm(
             session, said, rules=api.rules, policy=api.grant_policy, now_ms=api.clock.now_ms()
         )
-        answers.append(service.shown(session, confirmed))
+        return service.shown(session, confirmed)
 
-    identity_or_refuse(_prove(api, person, payment_id, body, work), api.clock)
+    return run_proven(api, person, body, work, facts_hash=lambda session: _facts_hash(session, person, payment_id))
+
+
+def run_proven(
+    api: PaymentsApi,
+    person: SignedIn,
+    body: Yes,
+    work: Callable[[Session], T],
+    *,
+    facts_hash: Callable[[Session], bytes | None],
+) -> T:
+    """Evaluate what was shown, if anything was, and work in the transaction that takes the attempt back.
+
+    ``facts_hash`` says what a passkey must have signed.
+    """
+    answers: list[T] = []
+
+    def note(session: Session) -> None:
+        answers.append(work(session))
+
+    identity_or_refuse(_prove(api, person, body, note, facts_hash), api.clock)
     # The last run of the transaction is the one that was committed.
     return answers[-1]
 
 
 def _prove(
-    api: PaymentsApi, person: SignedIn, payment_id: str, body: Yes, work: Callable[[Session], None]
+    api: PaymentsApi,
+    person: SignedIn,
+    body: Yes,
+    work: Callable[[Session], None],
+    facts_hash: Callable[[Session], bytes | None],
 ) -> IdentityRefusal | Locked | None:
     if body.passkey is not None:
-        return api.passkeys.prove(
-            person,
-            body.passkey.read(),
-            facts_hash=lambda session: _facts_hash(session, person, payment_id),
-            then=work,
-        )
+        return api.passkeys.prove(person, body.passkey.read(), facts_hash=facts_hash, then=work)
     if body.pin is not None:
         return api.identity.verify_pin(person, body.pin.get_secret_value(), then=work)
     if body.password is not None:

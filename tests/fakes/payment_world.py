@@ -117,8 +117,9 @@ class PaymentWorld:
         *,
         hasher: CountingHasher | None = None,
         redis_url: str | None = None,
+        clock: HandClock | None = None,
     ) -> None:
-        self.people = IdentityWorld(folder, database_url, hasher=hasher, redis_url=redis_url)
+        self.people = IdentityWorld(folder, database_url, hasher=hasher, redis_url=redis_url, clock=clock)
         self.clouds = self.people.clouds
         self.engine = self.people.engine
         self.clock: HandClock = self.people.clock

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from cloud.ingest.payment_store import posted_counters
+from cloud.payments.claim_store import posted_counters
 from cloud.wallets import service
 from cloud.wallets.reserve import GrantPolicy, GrantRefusal
 from cloud.wallets.service import GrantRequest, ReserveStatus
