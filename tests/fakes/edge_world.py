@@ -26,7 +26,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from edge.authorise import Authorisation, Authoriser
+from edge.authorisation import Authorisation
+from edge.authorise import Authoriser
 from edge.box_clock import BoxClock, Hands
 from edge.enrolment import enrol
 from edge.health import HealthReader

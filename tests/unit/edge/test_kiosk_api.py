@@ -280,6 +280,8 @@ async def test_the_api_describes_itself(api: httpx.AsyncClient) -> None:
         "/v1/sales/{payment_id}",
         "/v1/sales/{payment_id}/cancel",
         "/v1/sales/{payment_id}/receipt.svg",
+        "/v1/sales/{payment_id}/request",
+        "/v1/sales/{payment_id}/request.svg",
         "/v1/state",
         "/v1/history",
         "/v1/send-now",
