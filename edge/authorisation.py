@@ -60,8 +60,12 @@ class Authorisation:
     def result(self) -> Result:
         """Return what the display shows."""
         if self.is_approved and self.record is not None:
-            number = self.record.content.number
-            return Result(ResultKind.APPROVED, record_number=number, receipt_text=self.receipt_text)
+            return Result(
+                ResultKind.APPROVED,
+                record_number=self.record.content.number,
+                receipt_text=self.receipt_text,
+                is_by_cloud=bool(self.record.content.approval),
+            )
         kind = self.ended or (ResultKind.FAILED if self.failure else ResultKind.DECLINED)
         return Result(kind, refusal=self.refusal, words=self.failure)
 

@@ -42,6 +42,7 @@ def result_view(result: Result) -> dict[str, Any]:
     view: dict[str, Any] = {"state": result.kind.value}
     if result.kind is ResultKind.APPROVED:
         view |= {"record_number": result.record_number, "has_receipt": bool(result.receipt_text)}
+        view["is_by_cloud"] = result.is_by_cloud
     if result.refusal is not None:
         words = words_of(result.refusal)
         view |= {"refusal": result.refusal, "happened": words.happened, "to_do": words.to_do}

@@ -6,7 +6,6 @@ so that a box is ready sooner.
 """
 
 import asyncio
-import json
 import logging
 import secrets
 import signal
@@ -34,7 +33,7 @@ from edge.devices import (
     load_signing_key,
 )
 from edge.downlink import Downlink
-from edge.errors import EdgeError, NotRunningError, TrustBrokenError
+from edge.errors import EdgeError, TrustBrokenError
 from edge.health import Finding, HealthReader
 from edge.kiosk_api import Desk, Watchers, build_api
 from edge.local_only import LocalOnly
@@ -312,19 +311,6 @@ async def enrol_box(settings: TerminalSettings, *, cloud_url: str, code: str, ha
         hardware_serial=hardware_serial or board_serial(),
         random_bytes=secrets.token_bytes,
     )
-
-
-def ask_running_box(settings: TerminalSettings) -> dict[str, Any]:
-    """Ask the local API of a running box for its state."""
-    import urllib.request
-
-    url = f"http://{settings.api_host}:{settings.api_port}/v1/state"
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            view: dict[str, Any] = json.load(answer)
-            return view
-    except OSError as error:
-        raise NotRunningError(f"No box answers at {settings.api_host}:{settings.api_port}.") from error
 
 
 async def examine_box(settings: TerminalSettings) -> tuple[Finding, ...]:

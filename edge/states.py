@@ -46,8 +46,8 @@ class ResultKind(StrEnum):
 class Result:
     """How the last sale ended, and what is to be shown of it.
 
-    ``record_number`` of an approved sale; ``receipt_text`` for its QR code; ``words`` only where the box itself
-    failed, else the refusal names the words.
+    ``record_number`` of an approved sale, ``is_by_cloud`` where the cloud has said yes to it; ``receipt_text`` for its
+    QR code; ``words`` only where the box itself failed, else the refusal names the words.
     """
 
     kind: ResultKind
@@ -55,6 +55,7 @@ class Result:
     record_number: int | None = None
     receipt_text: str = ""
     words: str = ""
+    is_by_cloud: bool = False
 
 
 @dataclass(frozen=True, slots=True)
