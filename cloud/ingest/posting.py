@@ -86,7 +86,12 @@ def post_sales(session: Session, sales: Sequence[SaleRecord], *, judge: Judge, n
     decided |= joined.payments | {each.payment.record_hash: each.payment for each in joined.captures.values()}
     payments = [decided[sale.record.hash] for sale in sales]
     payment_store.insert_payments(session, payments)
-    told = (payment.taken_for(sale.merchant.name) for sale, payment in zip(sales, payments, strict=True))
+    # What was approved online was told about then.
+    told = (
+        payment.taken_for(sale.merchant.name)
+        for sale, payment in zip(sales, payments, strict=True)
+        if payment.record_hash not in joined.payments
+    )
     insert_notices(session, [notices.of_posting(taken) for taken in told if taken is not None])
     _follow_up(session, sales, payments, genuine, now_ms=now_ms)
     _count_day(session, posted.values(), now_ms=now_ms)
