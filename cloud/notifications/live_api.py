@@ -41,6 +41,8 @@ from sync.clock import Clock
 
 _log = logging.getLogger(__name__)
 
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
 MESSAGE_LENGTH_MAX = 1_000
 CONNECTIONS_MAX = 10
 """Connections that one login may have to one process."""
@@ -138,9 +140,19 @@ async def _read_first(api: LiveApi, socket: WebSocket) -> tuple[_First, str]:
     if token is None:
         raise _Closed(4401, "log in first")
     # A browser sends the cookie for any page; only the origin says whose page it is.
-    if urlsplit(socket.headers.get("origin", "")).netloc != socket.headers.get("host"):
+    if not is_own_page(socket.headers.get("origin", ""), host=socket.headers.get("host", "")):
         raise _Closed(4403, "this is not a page of ours")
     return first, token
+
+
+def is_own_page(origin: str, *, host: str) -> bool:
+    """Tell whether a page of ours connects: from the same host, by https, or on this very machine."""
+    try:
+        page = urlsplit(origin)
+        is_safe = page.scheme == "https" or (page.scheme == "http" and page.hostname in _LOOPBACK)
+    except ValueError:
+        return False
+    return is_safe and page.netloc == host
 
 
 async def _find_person(api: LiveApi, token: str) -> SignedIn:

@@ -18,7 +18,7 @@ from cloud.http_access import TOKEN_COOKIE, Access
 from cloud.live import Hub
 from cloud.notifications import delivery_store
 from cloud.notifications.channels import Channel, DeliveryState
-from cloud.notifications.live_api import CONNECTIONS_MAX, OVERLAP_MS, LiveApi, LivePace, make_router
+from cloud.notifications.live_api import CONNECTIONS_MAX, OVERLAP_MS, LiveApi, LivePace, is_own_page, make_router
 from cloud.notifications.notices import Notice, notification_id
 from cloud.notifications.store import insert_notices
 from cloud.payments.notices import request_id
@@ -237,6 +237,30 @@ async def test_nobody_gets_in_without_a_session_of_their_own(world: PaymentWorld
                     assert (await hear(socket))["event"] == "connection.ready"
                 else:
                     assert await refused(socket) == code, (text, headers)
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_own"),
+    [
+        ("https://cloud.example.org", True),
+        ("http://cloud.example.org", False),
+        ("https://cloud.example.org:8443", False),
+        ("https://evil.example.org", False),
+        ("https://cloud.example.org.evil.example.org", False),
+        ("https://cloud.example.org@evil.example.org", False),
+        ("https://[cloud.example.org", False),
+        ("null", False),
+        ("", False),
+    ],
+)
+def test_only_a_page_of_this_host_by_https_may_use_the_cookie(origin: str, is_own: bool) -> None:
+    assert is_own_page(origin, host="cloud.example.org") is is_own
+
+
+def test_a_page_on_this_machine_needs_no_https() -> None:
+    assert is_own_page("http://127.0.0.1:8800", host="127.0.0.1:8800")
+    assert not is_own_page("http://127.0.0.1:8801", host="127.0.0.1:8800")
+    assert not is_own_page("", host="")
 
 
 async def test_who_logs_out_is_out_at_the_next_heartbeat(world: PaymentWorld) -> None:
