@@ -3,24 +3,28 @@
 from hypothesis import settings
 
 from tests.servers.fixtures import (
+    galera,
     make_mariadb,
     make_mosquitto,
     make_redis,
     mariadb,
     mariadb_template,
     mariadb_url,
+    redis_nodes,
     redis_server,
     redis_url,
     server_logs,
 )
 
 __all__ = [
+    "galera",
     "make_mariadb",
     "make_mosquitto",
     "make_redis",
     "mariadb",
     "mariadb_template",
     "mariadb_url",
+    "redis_nodes",
     "redis_server",
     "redis_url",
     "server_logs",
