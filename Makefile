@@ -8,12 +8,12 @@ MAKEFLAGS += --no-print-directory
 run := .venv/bin/python -m
 pytest := $(run) pytest -n 2 --dist worksteal
 
-.PHONY: help setup servers demo test test-unit lint bench chaos mutants proof lock clean
+.PHONY: help setup servers demo test test-unit test-cluster lint bench chaos mutants proof lock clean
 
 help: ## Show this help
 	@echo 'Tillbox: a countertop box that takes QR payments with or without network.'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Make .venv ready: Python, the locked packages, Tillbox itself (quick when up to date)
 	@sh tools/setup.sh
@@ -30,6 +30,9 @@ test: servers ## Run lint and every test against real servers (ARGS=… goes to 
 
 test-unit: setup ## Run the tests that need no server (ARGS=… goes to pytest)
 	$(pytest) tests/unit $(ARGS)
+
+test-cluster: servers ## Run the tests of money and cache on a Galera and a Redis Cluster, and kill nodes of both (ARGS=…)
+	@$(run) tests.cluster $(ARGS)
 
 lint: setup ## Check style, types and who imports whom
 	$(run) ruff check .

@@ -2,8 +2,8 @@
 
 Nothing here is the truth. A value is a copy of what the database says, good for at most its time to live; nobody
 decides about money by it. While Redis is away, calls come back at once (the connection is tried again after a pause
-that doubles, with jitter), one log line says that it went and one that it is back. redis-py's own ten retries are
-off: they would hold a request for seconds, and run a command that is not idempotent up to eleven times.
+that doubles, with jitter), one log line says that it went and one that it is back. Of a cluster that has lost a node
+the same holds: until another has taken over, the keys of the lost one are misses, and now and then others are, too.
 """
 
 import logging
@@ -12,10 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
+from cloud.redis_client import FAILURES, RedisClient, make_connector
 from cloud.redis_keys import RedisKey
 from sync.clock import Clock
 
@@ -35,18 +32,21 @@ class Cache:
         self._random_share = random_share
         self._lock = threading.Lock()
         self._failures = 0
+        self._failures_in_a_row = 0
+        self._failed_at_ms = 0
         self._away_until_ms = 0
-        self._redis = None if url is None else _connect(url)
+        self._connect = None if url is None else make_connector(url, timeout_s=_TIMEOUT_S)
+        self._client: RedisClient | None = None
 
     @property
     def is_set(self) -> bool:
         """Tell whether there is a Redis to ask."""
-        return self._redis is not None
+        return self._connect is not None
 
     def get(self, key: RedisKey, of: str) -> bytes | None:
         """The value, or None for a miss."""
 
-        def read(connection: "redis.Redis") -> bytes | None:
+        def read(connection: RedisClient) -> bytes | None:
             value = connection.get(key.name(of))
             return value if isinstance(value, bytes) else None
 
@@ -70,29 +70,39 @@ class Cache:
 
     def close(self) -> None:
         """Close the connections."""
-        if self._redis is not None:
-            self._redis.close()
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
-    def ask(self, command: "Callable[[redis.Redis], T]") -> T | None:
+    def ask(self, command: Callable[[RedisClient], T]) -> T | None:
         """Run one command of a kind that the key table allows; None where Redis is away."""
-        if self._redis is None or self._clock.monotonic_ms() < self._away_until_ms:
+        if self._connect is None or self._clock.monotonic_ms() < self._away_until_ms:
             return None
         try:
-            answer = command(self._redis)
-        except redis.RedisError as error:
+            answer = command(self._connected(self._connect))
+        except FAILURES as error:
             self._note_failure(error)
             return None
         if self._failures:
             self._note_success()
         return answer
 
-    def _note_failure(self, error: redis.RedisError) -> None:
+    def _connected(self, connect: Callable[[], RedisClient]) -> RedisClient:
+        with self._lock:
+            if self._client is None:
+                self._client = connect()
+            return self._client
+
+    def _note_failure(self, error: Exception) -> None:
         with self._lock:
             self._failures += 1
+            self._failures_in_a_row += 1
             is_first = self._failures == 1
-            ceiling_ms = min(_PAUSE_MS_MAX, _FIRST_PAUSE_MS * 2 ** min(self._failures - 1, 10))
+            ceiling_ms = min(_PAUSE_MS_MAX, _FIRST_PAUSE_MS * 2 ** min(self._failures_in_a_row - 1, 10))
             pause_ms = ceiling_ms * (1 + self._random_share()) / 2
-            self._away_until_ms = self._clock.monotonic_ms() + int(pause_ms)
+            self._failed_at_ms = self._clock.monotonic_ms()
+            self._away_until_ms = self._failed_at_ms + int(pause_ms)
         if is_first:
             logger.warning(
                 "cache_away error=%s; nothing is lost, the database answers and rate limits let everybody pass",
@@ -101,16 +111,10 @@ class Cache:
 
     def _note_success(self) -> None:
         with self._lock:
+            self._failures_in_a_row = 0
+            # In a cluster that has lost a node the others go on answering; that is not yet being back.
+            if self._clock.monotonic_ms() - self._failed_at_ms < _PAUSE_MS_MAX:
+                return
             failures, self._failures = self._failures, 0
         if failures:
             logger.warning("cache_back failures=%d", failures)
-
-
-def _connect(url: str) -> "redis.Redis":
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=_TIMEOUT_S,
-        socket_connect_timeout=_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-    )

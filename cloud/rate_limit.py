@@ -8,9 +8,8 @@ counted in the database). So where Redis is away, everybody passes, and the cach
 import secrets
 from dataclasses import dataclass
 
-import redis
-
 from cloud.cache import Cache
+from cloud.redis_client import RedisClient
 from cloud.redis_keys import (
     LOG_IN_VISITS,
     PAYMENT_ATTEMPTS,
@@ -70,7 +69,7 @@ class RateLimiter:
         window_ms, now_ms = limit.key.ttl_s * 1000, self._clock.now_ms()
         member = self._random_bytes(8).hex()
 
-        def count(connection: "redis.Redis") -> int:
+        def count(connection: RedisClient) -> int:
             answer = connection.eval(_COUNT, 1, limit.key.name(of), now_ms, window_ms, limit.requests_max, member)
             return answer if isinstance(answer, int) else 0
 

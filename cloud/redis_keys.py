@@ -3,6 +3,10 @@
 Named as in the seed's Redis structure where that has a name. Nothing else may be written, and nothing without an end
 but the queue of jobs: a test looks at what real traffic leaves behind. No key holds the truth, so all of them may
 vanish at any time.
+
+In a Redis Cluster each key may lie on another node, and a script or transaction reaches one node only. Keys that one
+of those touches together MUST share a hash tag, which is a name in braces (``{jobs}:…``), or with the id in them
+(``{{}}``). The rate limits' script touches one key.
 """
 
 from dataclasses import dataclass

@@ -51,7 +51,7 @@ class CloudSettings(BaseSettings):
     database_url: str | None = None
     """``mysql://user:password@host/name`` (MariaDB, MySQL); empty: embedded SQLite in the data folder."""
     redis_url: str | None = None
-    """``redis://host:port/0``; empty: every question to the cache is a miss."""
+    """``redis://host:port/0``, or ``redis+cluster://host:port,host:port``; empty: all questions to it are misses."""
 
     mqtt_host: str = "127.0.0.1"
     mqtt_port: int = Field(default=8883, ge=1, le=65535)
@@ -151,6 +151,16 @@ class CloudSettings(BaseSettings):
     def passkey_origin_list(self) -> tuple[str, ...]:
         """The origins one by one."""
         return tuple(each.strip() for each in self.passkey_origins.split(",") if each.strip())
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_a_redis_address(cls, url: str | None) -> str | None:
+        if url is not None:
+            # Half a second to import, and most commands ask no Redis.
+            from cloud.redis_client import make_connector
+
+            make_connector(url, timeout_s=1.0)
+        return url
 
     @property
     def key_folder(self) -> Path:

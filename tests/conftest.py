@@ -3,6 +3,7 @@
 from hypothesis import settings
 
 from tests.servers.fixtures import (
+    galera,
     make_mariadb,
     make_mosquitto,
     make_redis,
@@ -11,12 +12,14 @@ from tests.servers.fixtures import (
     mariadb_url,
     migrated_databases,
     migrated_mariadb_url,
+    redis_nodes,
     redis_server,
     redis_url,
     server_logs,
 )
 
 __all__ = [
+    "galera",
     "make_mariadb",
     "make_mosquitto",
     "make_redis",
@@ -25,6 +28,7 @@ __all__ = [
     "mariadb_url",
     "migrated_databases",
     "migrated_mariadb_url",
+    "redis_nodes",
     "redis_server",
     "redis_url",
     "server_logs",

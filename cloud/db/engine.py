@@ -3,13 +3,18 @@
 MariaDB runs READ COMMITTED: its default REPEATABLE READ lets a read-check-write lose updates without any error, and
 takes gap locks we do not need. SQLite runs WAL + synchronous FULL (NORMAL loses acknowledged commits in a power cut)
 and begins a writing transaction with BEGIN IMMEDIATE, because one that upgrades later fails at once.
+
+A Galera cluster is a MariaDB of which one node is written to. Behind an address that turns to another node when that
+one dies, a new connection waits until its node has applied all that the group had committed, or a commit whose answer
+was lost would be looked up in books that are a moment old.
 """
 
 import sqlite3
 import time
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+import pymysql
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
 
 from cloud.db.vault import VAULT, Vault
 from cloud.errors import DatabaseNotDurableError, DatabaseNotSupportedError
@@ -24,6 +29,9 @@ _MYSQL_SESSION = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', "
     "innodb_lock_wait_timeout = 10, time_zone = '+00:00'"
 )
+# mariadb.com/kb/en/galera-cluster-system-variables: the statement waits for what was committed anywhere before it.
+_CATCH_UP = "SET STATEMENT wsrep_sync_wait = 1 FOR SELECT 1"
+_NODE_NOT_READY = 1047
 
 
 def make_engine(url: str, *, pool_size: int = 10, vault: Vault | None = None) -> Engine:
@@ -45,7 +53,7 @@ def make_engine(url: str, *, pool_size: int = 10, vault: Vault | None = None) ->
 
 
 def _make_mysql_engine(url: URL, *, pool_size: int, options: dict[str, Vault]) -> Engine:
-    return create_engine(
+    engine = create_engine(
         url,
         hide_parameters=True,  # An error's text goes into the log; what people sent does not.
         isolation_level="READ COMMITTED",
@@ -61,6 +69,22 @@ def _make_mysql_engine(url: URL, *, pool_size: int, options: dict[str, Vault]) -
             "init_command": _MYSQL_SESSION,
         },
     )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: pymysql.Connection, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW VARIABLES LIKE 'wsrep_on'")
+            if cursor.fetchone() == ("wsrep_on", "ON"):
+                cursor.execute(_CATCH_UP)
+
+    @event.listens_for(engine, "handle_error")
+    def leave_node(context: ExceptionContext) -> None:
+        # The node still answers, but serves nobody until it is back in its group; another connection may reach another.
+        original = context.original_exception
+        if isinstance(original, pymysql.MySQLError) and original.args[:1] == (_NODE_NOT_READY,):
+            context.is_disconnect = True
+
+    return engine
 
 
 def _make_sqlite_engine(url: URL, *, pool_size: int, options: dict[str, Vault]) -> Engine:

@@ -1,10 +1,11 @@
 """Transactions that are retried as a whole, and whose outcome is looked up when the connection falls in COMMIT.
 
-A deadlock (1213), a lock wait (1205), a changed record or certification failure (1020, 1213 on Galera) and SQLite's
-"busy" have undone everything, so the whole unit of work runs again, bounded and with jitter. A connection lost before
-COMMIT has undone everything, too. Lost *during* COMMIT nobody knows: then the key of the work is looked up on a new
-connection. If it is there, that is the answer. If not, the work runs again, which is safe only because the work
-inserts that key under a unique index: a first COMMIT that still lands makes the second meet the key.
+A deadlock (1213), a lock wait (1205), a changed record or certification failure (1020, 1213 on Galera, often at COMMIT)
+and SQLite's "busy" have undone everything, so the whole unit of work runs again, bounded and with jitter. A connection
+lost before COMMIT has undone everything, too, and so has a Galera node that is cut off from its group (1047). Lost
+*during* COMMIT, or answered there that the group went away (1180), nobody knows: then the key of the work is looked
+up on a new connection. If it is there, that is the answer. If not, the work runs again, which is safe only because the
+work inserts that key under a unique index: a first COMMIT that still lands makes the second meet the key.
 """
 
 import random
@@ -28,7 +29,7 @@ _ONE_MOMENT = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 # MariaDB's error numbers: mariadb.com/kb/en/mariadb-error-code-reference
 _CONTENDED = frozenset({1020, 1205, 1213})
-_LOST = frozenset({1053, 1927, 2002, 2003, 2006, 2013, 2014, 2045, 2055, 4031})
+_LOST = frozenset({1047, 1053, 1180, 1927, 2002, 2003, 2006, 2013, 2014, 2045, 2055, 4031})
 # SQLITE_BUSY and SQLITE_LOCKED: sqlite.org/rescode.html; the low byte is the primary code.
 _SQLITE_CONTENDED = frozenset({5, 6})
 

@@ -8,7 +8,8 @@ import redis
 
 from cloud.cache import Cache
 from cloud.redis_keys import DAILY_STATS, MERCHANT, PAYMENT_SESSION
-from tests.servers.fixtures import MakeRedis
+from demo.processes import LOOPBACK, free_port
+from tests.servers.fixtures import MakeRedis, plain_redis
 
 
 class HandClock:
@@ -28,8 +29,8 @@ def test_values_are_kept_for_the_time_of_their_key_and_can_be_dropped(redis_url:
     cache = Cache(redis_url, clock=HandClock())
     for key in (PAYMENT_SESSION, MERCHANT, DAILY_STATS):
         cache.put(key, "x", key.pattern.encode())
-    with redis.Redis.from_url(redis_url) as plain:
-        ttls = {name.decode(): plain.ttl(name) for name in plain.keys("*")}
+    with plain_redis(redis_url) as plain:
+        ttls = {name.decode(): plain.ttl(name) for name in plain.scan_iter()}
     assert {name: round(ttl, -1) for name, ttl in ttls.items()} == {
         "payment:session:x": 300,
         "payment:merchant:cache:x": 3600,
@@ -51,7 +52,7 @@ def test_what_was_made_is_kept_and_after_a_flush_made_again(redis_url: str) -> N
         return b"%d" % made[-1]
 
     assert [cache.get_or_make(DAILY_STATS, "2026-11-22", make) for _ in range(3)] == [b"0"] * 3
-    with redis.Redis.from_url(redis_url) as plain:
+    with plain_redis(redis_url) as plain:
         plain.flushall()
     assert [cache.get_or_make(DAILY_STATS, "2026-11-22", make) for _ in range(3)] == [b"1"] * 3
     cache.close()
@@ -94,4 +95,10 @@ def test_a_redis_that_hangs_costs_one_short_wait_and_no_repeated_command(make_re
     assert cache.get(MERCHANT, "m") is not None
     with redis.Redis.from_url(server.url) as plain:
         assert plain.info("commandstats")["cmdstat_set"]["calls"] <= 2
+    cache.close()
+
+
+def test_a_cluster_of_which_nobody_answers_makes_misses() -> None:
+    cache = Cache(f"redis+cluster://user:hush@{LOOPBACK}:{free_port()},{LOOPBACK}:{free_port()}/0", clock=HandClock())
+    assert cache.get_or_make(MERCHANT, "m", lambda: b"made") == b"made"
     cache.close()

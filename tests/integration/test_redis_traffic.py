@@ -5,7 +5,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import redis
 
 from cloud.permissions import Role
 from cloud.rate_limit import LOG_INS, PERSON, REGISTRATIONS, SECRETS, RateLimit, RateLimiter
@@ -20,14 +19,15 @@ from cloud.redis_keys import (
 from demo.servers import Redis
 from tests.fakes.cloud_world import OPERATOR_TOKEN
 from tests.fakes.identity_world import PASSWORD, PIN, WRONG, IdentityWorld, browser, integration
-from tests.servers.fixtures import MakeRedis
+from tests.servers.fixtures import MakeRedis, plain_redis
+from tests.servers.redis_nodes import RedisNodes
 
 OP = "op@example.org"
 NEW = {"name": "Ada", "email": "ada@example.org", "phone": "+49 1234 567890", "password": PASSWORD}
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, redis_server: Redis) -> Iterator[IdentityWorld]:
+def shared(tmp_path_factory: pytest.TempPathFactory, redis_server: Redis | RedisNodes) -> Iterator[IdentityWorld]:
     made = IdentityWorld(tmp_path_factory.mktemp("traffic"), redis_url=redis_server.url)
     yield made
     made.close()
@@ -99,7 +99,7 @@ async def test_every_key_that_traffic_leaves_is_in_the_table_and_ends_in_time(
         operator = {"Authorization": f"Bearer {OPERATOR_TOKEN}"}
         assert (await http.get("/v1/operator/reconciliation", headers=operator)).status_code == 200
     kinds = set()
-    with redis.Redis.from_url(redis_url) as plain:
+    with plain_redis(redis_url) as plain:
         for raw in plain.scan_iter():
             key = find_key(raw.decode())
             assert key is not None, f"{raw!r} stands in no table"

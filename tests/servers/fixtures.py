@@ -3,19 +3,26 @@
 Servers are started by the first test that asks, one of each kind for a pytest process (so xdist's workers never
 share), and stopped by their own process ids at the end. Tests of failures make their own ``MariaDb``, ``Redis`` or
 ``Mosquitto`` through the ``make_…`` fixtures and may kill or pause them. Logs stay in pytest's temporary folder.
+
+Under ``make test-cluster`` (``TILLBOX_SERVERS=cluster``) the MariaDB that tests share is the primary of a Galera, and
+the Redis that they share is a Redis Cluster, so that the same tests say whether the cloud runs on those.
 """
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from cloud.redis_client import RedisClient, make_connector
 from demo.processes import find_program
 from demo.servers import Mosquitto, Redis, TlsFiles
+from tests.servers.galera import Galera
 from tests.servers.mariadb import MariaDb, make_template, server_folder
 from tests.servers.migrated import MigratedDatabases
+from tests.servers.redis_nodes import RedisNodes
 
 MakeMariaDb = Callable[[], MariaDb]
 MakeRedis = Callable[[], Redis]
@@ -37,9 +44,32 @@ def mariadb_template() -> Iterator[Path]:
         yield make_template(folder / "data")
 
 
+def on_cluster() -> bool:
+    """Tell whether the shared servers are clusters."""
+    return os.environ.get("TILLBOX_SERVERS") == "cluster"
+
+
 @pytest.fixture(scope="session")
-def mariadb(mariadb_template: Path, server_logs: Path) -> Iterator[MariaDb]:
+def galera(mariadb_template: Path, server_logs: Path) -> Iterator[Galera]:
+    """The Galera that tests share; who kills a node revives it, or says that the rest go on without."""
+    with Galera(template=mariadb_template, logs=server_logs) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def redis_nodes(server_logs: Path) -> Iterator[RedisNodes]:
+    """The Redis Cluster that tests share."""
+    with RedisNodes(logs=server_logs) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def mariadb(request: pytest.FixtureRequest, mariadb_template: Path, server_logs: Path) -> Iterator[MariaDb]:
     """The MariaDB that tests share; each takes its own database from ``mariadb_url``."""
+    if on_cluster():
+        cluster: Galera = request.getfixturevalue("galera")
+        yield cluster.primary
+        return
     with (
         server_folder() as folder,
         MariaDb(folder=folder, template=mariadb_template, log_path=server_logs / "mariadb.log") as server,
@@ -83,17 +113,29 @@ def make_mariadb(mariadb_template: Path, server_logs: Path) -> Iterator[MakeMari
 
 
 @pytest.fixture(scope="session")
-def redis_server(server_logs: Path) -> Iterator[Redis]:
+def redis_server(request: pytest.FixtureRequest, server_logs: Path) -> Iterator[Redis | RedisNodes]:
     """The Redis that tests share; emptied for each test by ``redis_url``."""
+    if on_cluster():
+        cluster: RedisNodes = request.getfixturevalue("redis_nodes")
+        yield cluster
+        return
     with server_folder() as folder, _redis(folder, server_logs / "redis.log") as server:
         yield server
 
 
 @pytest.fixture
-def redis_url(redis_server: Redis) -> str:
+def redis_url(redis_server: Redis | RedisNodes) -> str:
     """The URL of an empty Redis."""
     redis_server.flush()
     return redis_server.url
+
+
+@contextmanager
+def plain_redis(url: str) -> Iterator[RedisClient]:
+    """A client that goes round our cache, for looking at what it left."""
+    client = make_connector(url, timeout_s=5.0)()
+    yield client
+    client.close()
 
 
 @pytest.fixture

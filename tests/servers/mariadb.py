@@ -37,8 +37,9 @@ class MariaDb(ServerProcess):
         port: int | None = None,
         log_path: Path | None = None,
         options: Sequence[str] = (),
+        start_timeout_s: float = 30.0,
     ) -> None:
-        super().__init__("mariadb", folder=folder, port=port, log_path=log_path)
+        super().__init__("mariadb", folder=folder, port=port, log_path=log_path, start_timeout_s=start_timeout_s)
         self._template = template
         self._options = tuple(options)
         self._data = folder / "data"
