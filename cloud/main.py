@@ -119,7 +119,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
     ):
         app.include_router(refuse_open_doors(router))
     # No gate of a route can read a connection's first message: the channel asks who is there by itself.
-    hub = Hub(settings.redis_url)
+    hub = Hub(settings.redis_server_url)
     app.include_router(live_api.make_router(live_api.LiveApi(cloud.engine, cloud.clock, access, hub)))
     return app
 

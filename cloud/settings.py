@@ -163,6 +163,11 @@ class CloudSettings(BaseSettings):
         return url
 
     @property
+    def redis_server_url(self) -> str | None:
+        """The Redis for what needs one server, the queue of deliveries and the live channel; None with a cluster."""
+        return None if self.redis_url is None or "+cluster://" in self.redis_url else self.redis_url
+
+    @property
     def key_folder(self) -> Path:
         """Where the role keys lie, made by ``tillbox keys init``."""
         return self.data_folder / "keys"

@@ -78,7 +78,7 @@ async def run_worker(cloud: Cloud) -> None:
     """Connect to the broker and work until cancelled; raises ``LinkSetupError`` where the certificates are missing."""
     async with (
         open_committers(cloud) as committers,
-        running_jobs(make_deliverer(cloud), cloud.settings.redis_url) as jobs,
+        running_jobs(make_deliverer(cloud), cloud.settings.redis_server_url) as jobs,
         Link(link_settings(cloud.settings)) as link,
     ):
         await Worker(cloud, LinkTransport(link), committers=committers, jobs=jobs).run()
