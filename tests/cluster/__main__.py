@@ -1,7 +1,7 @@
 """``make test-cluster``: the tests of money and cache on a three-node Galera and a six-node Redis Cluster.
 
-They are those of one MariaDB and one Redis, with a node of each cluster killed in their middle. They take some minutes
-and stand outside of ``make test``.
+They are those of one MariaDB and one Redis, with a node of each cluster killed in their middle, and then those that
+need a cluster to say anything. They take some minutes and stand outside of ``make test``.
 """
 
 import os
@@ -19,12 +19,13 @@ SUITES = (
     "tests/integration/test_rate_limit.py",
     "tests/integration/test_redis_traffic.py",
 )
+OWN = ("tests/cluster/certification.py", "tests/cluster/deaths.py")
 
 
 def command(arguments: Sequence[str] = ()) -> list[str]:
     """Return what runs them; SQLite has no cluster."""
     pytest = ("-m", "pytest", "-p", "tests.cluster.halfway", "-k", "not sqlite")
-    return [sys.executable, *pytest, *arguments, *SUITES]
+    return [sys.executable, *pytest, *arguments, *SUITES, *OWN]
 
 
 def environment() -> dict[str, str]:

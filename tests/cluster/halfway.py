@@ -1,6 +1,7 @@
 """A pytest plugin that kills a node of each cluster halfway: one half of every file's tests runs before, one after.
 
-Between two tests it waits until the rest has taken over, because the tests count to the last key.
+Between two tests it waits until the rest has taken over, because the tests count to the last key. Nodes that die under
+running payments are the matter of ``tests/cluster/deaths.py``.
 """
 
 from itertools import groupby
@@ -16,14 +17,17 @@ _after: set[str] = set()
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the first half of every file's tests first."""
-    first, second = [], []
-    for _, of_file in groupby(items, key=lambda item: item.path):
+    first, second, own = [], [], []
+    for path, of_file in groupby(items, key=lambda item: item.path):
         tests = list(of_file)
+        if path.parent.name == "cluster":
+            own += tests
+            continue
         middle = (len(tests) + 1) // 2
         first += tests[:middle]
         second += tests[middle:]
     _after.update(item.nodeid for item in second)
-    items[:] = first + second
+    items[:] = first + second + own
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ import pymysql
 
 from demo.processes import LOOPBACK, ServerMissingError, free_port
 from tests.servers.mariadb import MariaDb, server_folder
+from tests.servers.waiting import wait_until
 
 NODES = 3
 _PROVIDERS = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so")
@@ -62,6 +63,19 @@ class GaleraNode(MariaDb):
         ((_, value),) = self.execute(f"SHOW STATUS LIKE '{name}'")
         return str(value)
 
+    def isolate(self, is_isolated: bool) -> None:
+        """Cut the line to the other members, or mend it; clients still reach this one."""
+        self.execute(f"SET GLOBAL wsrep_provider_options = 'gmcast.isolate={int(is_isolated)}'")
+
+    def is_catching_up(self) -> bool:
+        """Tell whether a connection waits until this node has applied what the group had committed."""
+        return bool(
+            self.execute(
+                "SELECT 1 FROM information_schema.processlist WHERE info LIKE '%wsrep_sync_wait = 1%'"
+                " AND id <> CONNECTION_ID()"
+            )
+        )
+
     def rows_of(self, query: str) -> list[tuple[object, ...]]:
         """Ask, after this node has applied everything that the group had committed before."""
         return self.execute("SET SESSION wsrep_sync_wait = 1", query)
@@ -86,7 +100,8 @@ class Galera:
 
     @property
     def primary(self) -> GaleraNode:
-        return self.nodes[0]
+        """The one that is written to: the first that lives."""
+        return self.living[0]
 
     @property
     def living(self) -> list[GaleraNode]:
@@ -97,6 +112,12 @@ class Galera:
         for node in self.nodes:
             if not node.is_running:
                 node.start()
+        self.wait_until_whole()
+
+    def wait_until_whole(self) -> None:
+        """Wait until all living members are one group again and each has all that the group has."""
+        size = str(len(self.living))
+        wait_until(lambda: all(node.answers() and node.status("wsrep_cluster_size") == size for node in self.living))
 
     def __enter__(self) -> Self:
         try:

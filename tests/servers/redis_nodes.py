@@ -4,8 +4,7 @@ It is as production should have it: while a node is away, the keys of the others
 (``cluster-require-full-coverage no``), and a node counts as gone after two seconds.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,14 +12,13 @@ from typing import Self
 
 import redis
 
-from demo.processes import LOOPBACK, ServerError, find_program, free_port
+from demo.processes import LOOPBACK, find_program, free_port
 from demo.servers import Redis
 from tests.servers.mariadb import server_folder
+from tests.servers.waiting import wait_until
 
 MASTERS = 3
 _SLOTS = 16_384
-_PATIENCE_S = 60.0
-_POLL_S = 0.02
 
 
 class RedisNode(Redis):
@@ -91,8 +89,8 @@ class RedisNodes:
 
     def wait_until_whole(self) -> None:
         """Wait until every key has a node that serves it, and all living nodes agree and are in step."""
-        _wait_until(lambda: len(self.masters) == MASTERS, "three nodes to hold the keys")
-        _wait_until(lambda: all(map(self._is_content, self.living)), "the nodes to agree")
+        wait_until(lambda: len(self.masters) == MASTERS)
+        wait_until(lambda: all(map(self._is_content, self.living)))
 
     def _is_content(self, node: RedisNode) -> bool:
         info = str(node.ask("CLUSTER", "INFO"))
@@ -127,18 +125,10 @@ class RedisNodes:
             master.ask("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
         for node in self.nodes[1:]:
             self.nodes[0].meet(node)
-        _wait_until(lambda: all(self._knows_all(node) for node in self.nodes), "the nodes to know each other")
+        wait_until(lambda: all(self._knows_all(node) for node in self.nodes))
         for master, replica in zip(masters, replicas, strict=True):
             replica.ask("CLUSTER", "REPLICATE", str(master.ask("CLUSTER", "MYID")))
         self.wait_until_whole()
 
     def _knows_all(self, node: RedisNode) -> bool:
         return f"cluster_known_nodes:{len(self.nodes)}" in str(node.ask("CLUSTER", "INFO"))
-
-
-def _wait_until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not holds():
-        if time.monotonic() > deadline:
-            raise ServerError(f"waited {_PATIENCE_S} s in vain for {what}")
-        time.sleep(_POLL_S)
