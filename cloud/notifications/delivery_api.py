@@ -55,18 +55,20 @@ def make_router(api: NotificationsApi) -> APIRouter:
     @router.post(
         "/{notification_id}/retry",
         dependencies=[Depends(api.access.signed_in(Permission.DECIDE_CUSTOMERS))],
-        responses=refusals(409),
+        responses=refusals(404, 409),
     )
     def retry(notification_id: NotificationId, request: Request) -> Envelope[None]:
         """Give a failed delivery three more tries, from now on."""
         now_ms = api.clock.now_ms()
+        if run_read(api.engine, lambda session: delivery_store.find(session, notification_id)) is None:
+            raise ApiError(404, "delivery_unknown", "There is no such delivery.")
         is_retried = run_transaction(
             api.engine,
             lambda session: delivery_store.retry(session, notification_id, now_ms=now_ms),
             lookup=lambda _session: None,
         )
         if not is_retried:
-            raise ApiError(409, "delivery_not_failed", "There is no such delivery that has failed.")
+            raise ApiError(409, "delivery_not_failed", "This delivery has not failed; nothing was changed.")
         return ok(request, None)
 
     return router

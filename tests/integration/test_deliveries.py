@@ -260,6 +260,8 @@ async def test_operators_list_and_retry_over_http(small: Desk) -> None:
         assert (await operator.ask("POST", f"/operator/deliveries/{told}/retry")).status_code == 200
         again = await operator.ask("POST", f"/operator/deliveries/{told}/retry")
         assert (again.status_code, again.json()["code"]) == (409, "delivery_not_failed")
+        unknown = await operator.ask("POST", "/operator/deliveries/N-unknown/retry")
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "delivery_unknown")
     assert small.state(told) == (DeliveryState.WAITING, None, 0)
 
 
