@@ -33,7 +33,7 @@ from cloud.merchants.lifecycle import may_take_payments
 from cloud.merchants.profile_service import TerminalShown
 from cloud.monitoring import Measured, Meter, Probe
 from cloud.notifications import api as notifications_api
-from cloud.notifications import live_api, push_api
+from cloud.notifications import delivery_api, live_api, push_api
 from cloud.notifications.push import PushKey, push_rules
 from cloud.payments import api as payments_api
 from cloud.payments import claim_store, courier_api, merchant_api
@@ -115,6 +115,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         top_up_api.make_router(top_up_api.TopUpApi(access, top_ups)),
         disputes_api.make_router(disputes),
         push_api.make_router(_push(cloud, access)),
+        delivery_api.make_router(notifications_api.NotificationsApi(cloud.engine, cloud.clock, access)),
         dispute_decision_api.make_router(disputes),
     ):
         app.include_router(refuse_open_doors(router))

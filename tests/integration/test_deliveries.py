@@ -24,7 +24,9 @@ from cloud.notifications.store import Notification
 from cloud.payments.notices import request_id
 from cloud.payments.states import FailureReason, PaymentStatus
 from cloud.payments.store import OnlinePayment
+from cloud.permissions import Role
 from cloud.redis_keys import JOBS, find_key
+from tests.fakes.identity_world import integration
 from tests.fakes.payment_web import Web
 from tests.fakes.payment_world import Payer, PaymentWorld, Shop, at_once
 from tests.servers.fixtures import MakeRedis
@@ -241,6 +243,26 @@ def test_failed_deliveries_are_listed_and_retried(small: Desk) -> None:
     assert small.state(told)[:2] == (DeliveryState.WAITING, None)
     assert jobs("retry", told)[0] == 1
     assert jobs("list")[1] == "0 failed.\n"
+
+
+async def test_operators_list_and_retry_over_http(small: Desk) -> None:
+    _, _, _, told = small.asked()
+    small.gateway.answers = [Sent.FAILED] * TRIES_MAX
+    for _ in range(TRIES_MAX):
+        small.work_off()
+        small.world.clock.pass_s(10)
+    small.world.people.person("support@example.org", Role.SUPPORT)
+    async with small.world.people.http() as http:
+        operator = await integration(http, "support@example.org")
+        (listed,) = (await operator.ask("GET", "/operator/deliveries")).json()["data"]["items"]
+        assert (listed["notification_id"], listed["state"], listed["tries"]) == (told, "failed", TRIES_MAX)
+        assert "body" not in listed
+        assert (await operator.ask("POST", f"/operator/deliveries/{told}/retry")).status_code == 200
+        again = await operator.ask("POST", f"/operator/deliveries/{told}/retry")
+        assert (again.status_code, again.json()["code"]) == (409, "delivery_not_failed")
+        unknown = await operator.ask("POST", "/operator/deliveries/N-unknown/retry")
+        assert (unknown.status_code, unknown.json()["code"]) == (404, "delivery_unknown")
+    assert small.state(told) == (DeliveryState.WAITING, None, 0)
 
 
 def test_the_sandbox_shows_nobodys_number(small: Desk, caplog: pytest.LogCaptureFixture) -> None:

@@ -57,11 +57,15 @@ def disputed(world: PaymentWorld, wallet_id: str, reference: str) -> Dispute:
     return made
 
 
-def decided(world: PaymentWorld, dispute_id: str, verdict: Verdict, *, reason: str = "Seen both") -> object:
+def operator(world: PaymentWorld) -> str:
+    return world.people.person(f"{secrets.token_hex(4)}@operator.example.org", Role.SUPPORT)
+
+
+def decided(
+    world: PaymentWorld, dispute_id: str, verdict: Verdict, *, reason: str = "Seen both", by: str | None = None
+) -> object:
     now_ms = world.clock.now_ms()
-    operator = world.people.person(f"{secrets.token_hex(4)}@operator.example.org", Role.SUPPORT)
-    refund_id = service_id("RF")
-    decision = Decision(dispute_id, verdict, operator, reason, refund_id)
+    decision = Decision(dispute_id, verdict, by or operator(world), reason, service_id("RF"))
     return world.run(lambda session: service.decide(session, decision, now_ms=now_ms))
 
 
@@ -205,7 +209,8 @@ def test_many_decisions_at_once_refund_once(world: PaymentWorld) -> None:
     shop, payer = world.shop(), world.payer(funds_minor=500_00)
     payment = world.paid(shop, payer, 100_00)
     dispute = disputed(world, payer.wallet_id, payment.payment_id)
-    answers = at_once([lambda: decided(world, dispute.dispute_id, Verdict.ACCEPT)] * 6)
+    by = operator(world)
+    answers = at_once([lambda: decided(world, dispute.dispute_id, Verdict.ACCEPT, by=by)] * 6)
     assert sorted(isinstance(each, Dispute) for each in answers) == [False] * 5 + [True]
     assert world.available(payer) == 500_00
     assert world.findings() == []
@@ -216,7 +221,7 @@ async def test_the_way_of_a_dispute_over_http(world: PaymentWorld) -> None:
     payments = [world.paid(shop, payer, 10_00) for _ in range(4)]
     world.people.person("disputes@example.org", Role.SUPPORT)
     async with world.people.http() as http:
-        operator = await integration(http, "disputes@example.org")
+        support = await integration(http, "disputes@example.org")
 
         async def ask(who: Payer, method: str, path: str, body: object = None) -> httpx.Response:
             return await http.request(method, f"/api/v1{path}", json=body, headers=who.headers)
@@ -230,15 +235,15 @@ async def test_the_way_of_a_dispute_over_http(world: PaymentWorld) -> None:
         (listed,) = (await ask(payer, "GET", "/me/disputes")).json()["data"]["items"]
         assert listed == made.json()["data"]
         assert (await ask(other, "GET", "/me/disputes")).json()["data"]["items"] == []
-        cases = (await operator.ask("GET", "/operator/disputes?state=open")).json()["data"]["items"]
+        cases = (await support.ask("GET", "/operator/disputes?state=open")).json()["data"]["items"]
         assert dispute_id in {each["dispute_id"] for each in cases}
-        done = await operator.ask("POST", f"/operator/disputes/{dispute_id}/accept", {"reason": "Agreed"})
+        done = await support.ask("POST", f"/operator/disputes/{dispute_id}/accept", {"reason": "Agreed"})
         assert (done.status_code, done.json()["data"]["refunded_minor"]) == (200, 10_00)
-        again = await operator.ask("POST", f"/operator/disputes/{dispute_id}/accept", {"reason": "Agreed"})
+        again = await support.ask("POST", f"/operator/disputes/{dispute_id}/accept", {"reason": "Agreed"})
         assert again.json()["code"] == "dispute_not_open"
-        (action,) = (await operator.ask("GET", f"/operator/disputes/{dispute_id}/actions")).json()["data"]
+        (action,) = (await support.ask("GET", f"/operator/disputes/{dispute_id}/actions")).json()["data"]
         assert action["reason"] == "Agreed"
-        rates = (await operator.ask("GET", "/operator/dispute-rates")).json()["data"]
+        rates = (await support.ask("GET", "/operator/dispute-rates")).json()["data"]
     mine = [each for each in rates if each["merchant_id"] == shop.hex]
     assert mine == [
         {

@@ -85,8 +85,9 @@ async def refused(socket: ClientConnection) -> int:
 
 
 async def hear_heartbeats(socket: ClientConnection) -> None:
-    while True:
-        assert (await hear(socket))["event"] == "heartbeat"
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            assert (await hear(socket))["event"] == "heartbeat"
 
 
 def tell(world: PaymentWorld, payer: Payer, subject: str, *, at_ms: int | None = None) -> str:

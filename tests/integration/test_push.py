@@ -267,7 +267,10 @@ def test_one_browser_that_takes_it_is_enough(desk: PushDesk) -> None:
     assert desk.state(desk.asked())[:2] == (DeliveryState.DELIVERED, Channel.PUSH)
 
 
-def test_a_name_that_stands_for_a_private_address_is_not_asked(desk: PushDesk) -> None:
+def test_a_name_that_stands_for_a_private_address_is_not_asked(
+    desk: PushDesk, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="cloud.notifications.push")
     desk.subscribe()
     sender = desk.sender(allow_private=False)
     port = desk.service.url.rpartition(":")[2]
@@ -290,6 +293,8 @@ def test_a_name_that_stands_for_a_private_address_is_not_asked(desk: PushDesk) -
     assert leading(notification).value == "failed"
     assert asked == ["rebound.example.org"]
     assert desk.service.got == []
+    # Neither was refused by a port on which nobody listens, but by us, before anything was connected.
+    assert {record.getMessage().rpartition("=")[2] for record in caplog.records} == {"PermissionError"}
 
 
 def test_what_is_too_long_to_push_loses_its_data_only(desk: PushDesk) -> None:

@@ -38,7 +38,13 @@ LANES = (1, 2)
 """In half of the worlds a worker commits in two lanes side by side."""
 RESTART_S = (0.5, 8.0)
 DEADLOCK, SERVER_GONE, CONNECTION_LOST = 1213, 2006, 2013
-PACE = Pace(publish_every_s=1800.0, release_every_s=4 * 3600.0, forget_every_s=30 * 24 * 3600.0, expire_every_s=1800.0)
+PACE = Pace(
+    publish_every_s=1800.0,
+    release_every_s=4 * 3600.0,
+    forget_every_s=30 * 24 * 3600.0,
+    expire_every_s=1800.0,
+    deliver_every_s=1800.0,
+)
 """Slower than production, so that days pass quickly; a box that greets is sent what is published all the same."""
 
 DEATHS = (

@@ -52,6 +52,8 @@ DOORS = {
     ("POST", "/api/v1/me/pin"): Permission.OWN_WALLET,
     ("POST", "/api/v1/me/pin/verify"): Permission.OWN_WALLET,
     ("GET", "/api/v1/me/wallet"): Permission.OWN_WALLET,
+    ("GET", "/api/v1/operator/deliveries"): Permission.READ_CUSTOMERS,
+    ("POST", "/api/v1/operator/deliveries/{notification_id}/retry"): Permission.DECIDE_CUSTOMERS,
     ("GET", "/api/v1/me/push/key"): Permission.OWN_WALLET,
     ("GET", "/api/v1/me/push/subscriptions"): Permission.OWN_WALLET,
     ("POST", "/api/v1/me/push/subscriptions"): Permission.OWN_WALLET,
