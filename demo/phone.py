@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from sync.grant import GRANT, Grant
+from sync.grant_return import GRANT_RETURN, GrantReturn
 from sync.keys import Ed25519SigningKey
 from sync.message import Message
 from sync.payment_code import ONE_WAY_NONCE_SIZE, PaymentCode, make_payment_code
@@ -38,6 +39,8 @@ class HeldGrant:
     last_counter: int = 0
     shown: dict[int, int] = field(default_factory=dict)
     """Counter → ceiling in minor units, of codes shown and not known to be posted."""
+    is_returned: bool = False
+    """Its last word is signed: no code of it is shown any more."""
 
     @property
     def grant(self) -> Grant:
@@ -97,6 +100,8 @@ class Phone:
         if not self.grants:
             return PhoneRefusal.NO_GRANT
         held = self.grants[-1]
+        if held.is_returned:
+            return PhoneRefusal.NO_GRANT
         if now_s >= held.grant.expires_s:
             return PhoneRefusal.GRANT_EXPIRED
         if self.outstanding_minor + held.grant.limit_minor > self.reserve_minor:
@@ -107,6 +112,18 @@ class Phone:
         self._save()
         nonce = self._random_bytes(ONE_WAY_NONCE_SIZE)
         return make_payment_code(held.message, held.device_key, time_s=now_s, counter=counter, challenge=nonce)
+
+    def sign_returns(self, *, now_ms: int) -> list[bytes]:
+        """Sign the last word on each grant that is not over, after it is written down that none is used any more.
+
+        The cloud then releases all of the reserve but what is open by these statements; sent again, they are the same.
+        """
+        now_s = (now_ms + self.offset_ms) // 1000
+        live = [held for held in self.grants if now_s < held.grant.expires_s and not held.is_returned]
+        for held in live:
+            held.is_returned = True
+        self._save()
+        return [_sign_return(held, now_s=now_s) for held in live]
 
     def _save(self) -> None:
         state = {
@@ -119,6 +136,7 @@ class Phone:
                     "device_key": held.device_key.private_bytes().hex(),
                     "last_counter": held.last_counter,
                     "shown": list(held.shown.items()),
+                    "is_returned": held.is_returned,
                 }
                 for held in self.grants
             ],
@@ -149,5 +167,12 @@ def load_phone(path: Path, *, random_bytes: Callable[[int], bytes]) -> Phone:
         if isinstance(message, Refusal):
             raise ValueError("the phone's memory holds a grant that cannot be read")
         key = Ed25519SigningKey.from_private_bytes(bytes.fromhex(row["device_key"]))
-        phone.grants.append(HeldGrant(message, key, row["last_counter"], dict(row["shown"])))
+        phone.grants.append(HeldGrant(message, key, row["last_counter"], dict(row["shown"]), row["is_returned"]))
     return phone
+
+
+def _sign_return(held: HeldGrant, *, now_s: int) -> bytes:
+    key_id = held.device_key.public_key.key_id
+    shown = tuple(sorted(held.shown.items()))
+    statement = GrantReturn(key_id, held.grant.serial, held.last_counter, shown, now_s)
+    return GRANT_RETURN.sign(held.device_key, statement).encode()

@@ -5,7 +5,7 @@ showed and whether their phone was copied or restored, technicians know which ca
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +25,12 @@ MAY_END_AS = {
     Honesty.HONEST: frozenset({Outcome.SETTLED_FROM_RESERVE}),
     Honesty.RESTORED: SETTLED,
     Honesty.CLONED: SETTLED | {Outcome.DOUBLE_SPEND, Outcome.OVER_GRANT},
+    Honesty.LYING: SETTLED | {Outcome.OVER_GRANT},
 }
 """How payments at honest boxes may end: never forged, never in conflict, never at a box that knew the denial."""
 OF_ONE_GRANT_AND_BOX_MINOR = 100_00
+DECIDED_WITHIN_MS = 60_000
+"""What comes to the cloud so long after something was done there is decided after it."""
 FOR_EVER_MS = 2**62
 
 Key = tuple[TerminalId, PaymentId]
@@ -49,7 +52,9 @@ class Oracle:
     relayed: set[tuple[Serial, int]] = field(default_factory=set)
     """Codes that were held up twice: the second time moves no money of the payer's."""
     copied_ms: dict[str, int] = field(default_factory=dict)
-    """Devices that were copied, and when first."""
+    """Devices that were copied, and when first; a lie is about what was shown at any time before it."""
+    lied_ms: dict[Serial, int] = field(default_factory=dict)
+    """Grants that were returned by a false statement, which names no code at all, and when."""
     shown: Counter[str] = field(default_factory=Counter)
     lost_by_cards: int = 0
     loss_minor: int = 0
@@ -73,7 +78,7 @@ class Oracle:
             *self._posted_twice_or_from_nowhere(rows),
             *self._honest_customers_hurt(rows, phones),
             *self.thieves_beyond_bound(rows),
-            *_thieves_not_denied(session, rows),
+            *_thieves_not_denied(session, rows, lied_ms=self.lied_ms),
             *wrong_in_books(session, rows, tried=self.tried, customers=[phone.customer for phone in phones]),
         ]
 
@@ -173,10 +178,16 @@ class Oracle:
         return (seen.box_number, seen.heard_count, seen.serial)
 
 
-def _thieves_not_denied(session: Session, rows: Rows) -> list[str]:
-    """Who was found out is on the deny list, whoever is still to bear the loss."""
+def _thieves_not_denied(session: Session, rows: Rows, *, lied_ms: Mapping[Serial, int]) -> list[str]:
+    """Who was found out is on the deny list, whoever is still to bear the loss: the greedy, and who lied."""
     denied = set(session.execute(select(DENIED_SERIALS.c.serial)).scalars())
     found_out = {row.serial for row in rows if row.outcome in CONVICTING}
+    found_out |= {
+        row.serial
+        for row in rows
+        if row.outcome in SETTLED and row.serial in lied_ms
+        if row.received_at_ms > lied_ms[row.serial] + DECIDED_WITHIN_MS
+    }
     return [f"the grant {serial.hex()} was found out and is not denied" for serial in sorted(found_out - denied)]
 
 

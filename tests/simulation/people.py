@@ -41,7 +41,7 @@ async def customers(world: "World", box: SimulatedBox) -> None:
         phone = rng.choice(world.phones)
         if phone.is_lost:
             continue
-        if rng.random() < 0.5 or not phone.phone.grants:
+        if rng.random() < 0.5 or phone.needs_grant(world.clock.now_ms()):
             await phone.sync(world.cloud, rng, world.clock.now_ms())
         if rng.random() < SPLIT:
             await _split(world, box, phone)
