@@ -22,20 +22,28 @@ from cloud.identity.hashing import Hasher
 from cloud.identity.peppers import load_peppers
 from cloud.identity.service import Identity
 from cloud.ingest.judgement import Rules
+from cloud.ingest.online import OnlineTerms
 from cloud.ingest.posting import Judge
 from cloud.ingest.verified_grants import VerifiedGrants
 from cloud.keyring import Keyring
+from cloud.payments.authorisation_store import Authorisation
+from cloud.payments.rules import PaymentRules
+from cloud.payments.states import AuthorisationOutcome
 from cloud.settings import CloudSettings, TopUpProvider
 from cloud.wallets import store as wallet_store
 from cloud.wallets import webhook
 from cloud.wallets.provider import FundingProvider
+from cloud.wallets.reserve import GrantPolicy
 from cloud.wallets.sandbox import Sandbox
 from cloud.wallets.service import GrantTerms
+from sync.approval import APPROVAL, Approval
 from sync.clock import Clock, SystemClock
 from sync.grant import GRANT, Grant
 from sync.ids import KeyId, Serial
 from sync.keys import PublicKey
+from sync.online import ONLINE_ANSWER, OnlineAnswer, OnlineOutcome
 from sync.payment_code import verify_signatures
+from sync.payment_request import ShownRequest, verify_payment_request
 from sync.refusals import Refusal
 from sync.roles import RoleUse
 
@@ -43,6 +51,13 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FIRST_PAUSE_S = 0.2
+APPROVAL_TTL_S = 600
+"""How long a terminal takes a carried approval; the customer has to walk back to it."""
+_OUTCOMES = {
+    AuthorisationOutcome.ASKED: OnlineOutcome.CUSTOMER_ASKED,
+    AuthorisationOutcome.APPROVED: OnlineOutcome.APPROVED,
+    AuthorisationOutcome.DECLINED: OnlineOutcome.DECLINED,
+}
 PAUSE_S_MAX = 10.0
 
 
@@ -100,6 +115,56 @@ class Cloud:
 
         rules = Rules.of(self.publisher.limits.content)
         return Judge(rules, lambda code: verify_signatures(code, find_issuer, check=self.verified_grants.check))
+
+    def payment_rules(self) -> PaymentRules:
+        """Return the numbers of online payments, as the settings have them."""
+        return PaymentRules(self.settings.payment_confirmation_ttl_s, self.settings.payment_no_pin_limit_minor)
+
+    def grant_policy(self) -> GrantPolicy:
+        """Return the numbers of grants and of payments without PIN, as the settings have them."""
+        return GrantPolicy(limit_minor=self.settings.payment_offline_limit_minor)
+
+    def online_terms(self) -> OnlineTerms:
+        """Return what terminals' questions are decided by."""
+        return OnlineTerms(self.judge(), self.payment_rules(), self.grant_policy())
+
+    def verify_request(self, shown: ShownRequest, now_ms: int) -> Refusal | None:
+        """Check a payment request under the fleet CA's keys that the root vouches for, at this time."""
+        issuers = self.keyring.issuers()
+
+        def find_fleet_ca(key_id: KeyId, at_ms: int) -> PublicKey | Refusal:
+            return issuers.find(RoleUse.FLEET_CA, key_id, at_ms=at_ms)
+
+        return verify_payment_request(shown, now_s=now_ms // 1000, find_fleet_ca=find_fleet_ca)
+
+    def sign_approval(self, shown: ShownRequest, now_ms: int) -> bytes:
+        """Sign our yes to a payment request, for a customer to carry to the terminal."""
+        key = self.keyring.signing_key(RoleUse.APPROVAL, now_ms=now_ms)
+        request = shown.request.content
+        approval = Approval(
+            key_id=key.public_key.key_id,
+            request_hash=shown.short_hash,
+            payment_id=request.payment_id,
+            amount_minor=request.amount_minor,
+            currency=request.currency,
+            expires_s=now_ms // 1000 + APPROVAL_TTL_S,
+        )
+        return APPROVAL.sign(key, approval).encode()
+
+    def sign_answer(self, decided: Authorisation) -> bytes:
+        """Sign the answer to a terminal's question, as it stands in its row."""
+        key = self.keyring.signing_key(RoleUse.APPROVAL, now_ms=self.clock.now_ms())
+        answer = OnlineAnswer(
+            key_id=key.public_key.key_id,
+            terminal_id=decided.terminal_id,
+            payment_id=decided.payment_id,
+            outcome=_OUTCOMES[decided.outcome],
+            reason=decided.reason,
+            amount_minor=decided.amount_minor,
+            currency=decided.currency,
+            expires_ms=decided.answer_until_ms,
+        )
+        return ONLINE_ANSWER.sign(key, answer).encode()
 
     def sign_grant(self, terms: GrantTerms) -> bytes:
         """Sign a grant with the grant key of now; it never outlives that key, or boxes would refuse it."""

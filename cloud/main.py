@@ -17,7 +17,7 @@ from cloud.http_access import Access, refuse_open_doors
 from cloud.http_errors import API_PREFIX, RequestIds, install_error_handlers
 from cloud.http_guard import BODY_SIZE_MAX, BodyLimit, SecurityHeaders, TimeLimit
 from cloud.identity import api as identity_api
-from cloud.ingest import chain_store, payment_store
+from cloud.ingest import chain_store
 from cloud.merchants import api as merchants_api
 from cloud.merchants import decision_api, logo_api, profile_api, staff_api
 from cloud.merchants import store as merchant_store
@@ -27,8 +27,7 @@ from cloud.merchants.profile_service import TerminalShown
 from cloud.monitoring import Measured, Meter, Probe
 from cloud.notifications import api as notifications_api
 from cloud.payments import api as payments_api
-from cloud.payments import merchant_api
-from cloud.payments.rules import PaymentRules
+from cloud.payments import claim_store, courier_api, merchant_api
 from cloud.rate_limit import RateLimiter
 from cloud.reconciliation import api as reconciliation_api
 from cloud.reconciliation.evidence import Issued
@@ -36,7 +35,6 @@ from cloud.sessions import api as sessions_api
 from cloud.wallets import account_api, customer_api, top_up_api, wallet_api
 from cloud.wallets import api as wallets_api
 from cloud.wallets.registration import Registration
-from cloud.wallets.reserve import GrantPolicy
 from cloud.wallets.top_up_service import TopUps
 from sync.ids import MerchantId, SiteId
 
@@ -94,6 +92,7 @@ def build_app(cloud: Cloud, lifespan: Callable[[FastAPI], Any] | None = None) ->
         sessions_api.make_router(_sessions(cloud, access)),
         payments_api.make_router(payments),
         merchant_api.make_router(payments),
+        courier_api.make_router(courier_api.CourierApi(payments, cloud.verify_request, cloud.sign_approval)),
         notifications_api.make_router(notifications_api.NotificationsApi(cloud.engine, cloud.clock, access)),
         decision_api.make_router(decision_api.DecisionApi(cloud.engine, cloud.clock, access, _terminals_of)),
         profile_api.make_router(_profiles(cloud, access)),
@@ -132,8 +131,6 @@ def _sessions(cloud: Cloud, access: Access) -> sessions_api.SessionsApi:
 
 
 def _payments(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> payments_api.PaymentsApi:
-    settings = cloud.settings
-    rules = PaymentRules(settings.payment_confirmation_ttl_s, settings.payment_no_pin_limit_minor)
     return payments_api.PaymentsApi(
         engine=cloud.engine,
         clock=cloud.clock,
@@ -141,7 +138,7 @@ def _payments(cloud: Cloud, wallets: wallets_api.WalletApi, access: Access) -> p
         identity=cloud.identity,
         access=access,
         verify=cloud.judge().verify_code,
-        rules=rules,
+        rules=cloud.payment_rules(),
         grant_policy=wallets.grant_policy,
     )
 
@@ -175,9 +172,9 @@ def _wallets(cloud: Cloud, operator_token: str | None) -> wallets_api.WalletApi:
         engine=cloud.engine,
         clock=cloud.clock,
         random_bytes=secrets.token_bytes,
-        posted=payment_store.posted_counters,
+        posted=claim_store.posted_counters,
         sign_grant=cloud.sign_grant,
-        grant_policy=GrantPolicy(limit_minor=cloud.settings.payment_offline_limit_minor),
+        grant_policy=cloud.grant_policy(),
         daily_limit_minor=cloud.settings.payment_daily_limit_minor,
         operator_token=operator_token,
     )

@@ -19,7 +19,7 @@ from cloud.fleet.states import TerminalState
 from cloud.fleet.store import Terminal
 from cloud.foundation import Cloud
 from cloud.identity import login_service
-from cloud.ingest import payment_store
+from cloud.payments import claim_store, courier
 from cloud.payments import service as payment_service
 from cloud.sessions import service as session_service
 from cloud.wallets import top_up_service
@@ -83,14 +83,17 @@ class Upkeep:
                 return
 
     async def release(self) -> None:
-        """Give back the reserves whose time has come."""
+        """Give back the reserves, and the money held for couriers, whose time has come."""
 
         def work(session: Session) -> int:
             now_ms = self._cloud.clock.now_ms()
-            return len(release_due(session, posted=payment_store.posted_counters, now_ms=now_ms))
+            return len(release_due(session, posted=claim_store.posted_counters, now_ms=now_ms))
 
         while released := await self._cloud.run(work):
             _log.info("reserves_released count=%d", released)
+        now_ms = self._cloud.clock.now_ms()
+        while ended := await self._cloud.run(lambda session: courier.release_overdue(session, now_ms=now_ms)):
+            _log.info("courier_holds_released count=%d", ended)
 
     async def forget(self) -> None:
         """Delete login sessions and counts of attempts that ended long ago."""

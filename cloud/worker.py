@@ -14,6 +14,7 @@ from typing import Protocol
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from cloud.authorising import Authoriser
 from cloud.errors import CloudError
 from cloud.foundation import Cloud
 from cloud.ingest.service import Incoming, Reply, note_not_posted, single_records, take_hello
@@ -27,7 +28,7 @@ from sync.link import Down, Link, LinkSettings, Received, Up
 from sync.refusals import Refusal
 from sync.roles import RoleUse
 from sync.topics import ACKNOWLEDGEMENT as ACKNOWLEDGEMENT_TOPIC
-from sync.topics import HELLO, RECORDS, Topic, parse_topic, shared_subscription, topic
+from sync.topics import AUTHORISE, HELLO, RECORDS, Topic, parse_topic, shared_subscription, topic
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +90,8 @@ def link_settings(settings: CloudSettings) -> LinkSettings:
         client_id=settings.worker_name,
         # One group for each topic: an embedded broker deals a group's messages out over all filters of that group.
         subscriptions=[
-            (shared_subscription(f"{settings.worker_group}-{row.name}", row), row.qos) for row in (HELLO, RECORDS)
+            (shared_subscription(f"{settings.worker_group}-{row.name}", row), row.qos)
+            for row in (HELLO, RECORDS, AUTHORISE)
         ],
         # No session is kept for a worker that is away: what it misses, the boxes send again.
     )
@@ -135,19 +137,25 @@ class Worker:
         self._cloud = cloud
         self._transport = transport
         self._upkeep = Upkeep(cloud, self._send, pace=pace)
+        self._authoriser = Authoriser(cloud, self._send)
         self._lanes = [_Lane(committer) for committer in committers or [OwnProcess(cloud)]]
 
     async def run(self) -> None:
-        """Ingest and keep up until cancelled; a bug in either ends both."""
+        """Ingest, authorise and keep up until cancelled; a bug in one ends all."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._deal())
             for lane in self._lanes:
                 tasks.create_task(self._ingest(lane))
             tasks.create_task(self._upkeep.run())
+            tasks.create_task(self._authoriser.run())
 
     async def _deal(self) -> None:
         """Put each message behind those of its terminal, so that they stay in order, or into the emptiest lane."""
         async for received in self._transport.messages():
+            parsed = parse_topic(received.topic)
+            if parsed is not None and parsed[0] == AUTHORISE:
+                self._authoriser.take(parsed[1], received)
+                continue
             sender = _sender(received)
             holding = [lane for lane in self._lanes if sender in lane.open]
             lane = holding[0] if holding else min(self._lanes, key=lambda lane: lane.open.total())

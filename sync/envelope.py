@@ -36,6 +36,7 @@ class SignedType(Enum):
     RECORD = b"tillbox/1/record"
     HELLO = b"tillbox/1/hello"
     ACKNOWLEDGEMENT = b"tillbox/1/acknowledgement"
+    ONLINE_REQUEST = b"tillbox/1/online_request"
     ONLINE_ANSWER = b"tillbox/1/online_answer"
     COMMAND = b"tillbox/1/command"
 

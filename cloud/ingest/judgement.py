@@ -92,7 +92,8 @@ class NotPostable:
 def judge_sale(record: Record, code: PaymentCode | Refusal, circumstances: Circumstances) -> Postable | NotPostable:
     """Judge a sale: its code as it was read, its grant, its amount, its time, and the denial the terminal held."""
     if isinstance(code, Refusal):
-        return NotPostable(Outcome.FORGED, Fault.CODE_UNREADABLE)
+        is_promise = record.approval and not record.code
+        return NotPostable(Outcome.FORGED, Fault.APPROVAL_NOT_ISSUED if is_promise else Fault.CODE_UNREADABLE)
     issued = circumstances.grant_of(code.serial)
     fault = (
         _check_code(code, issued, circumstances)

@@ -61,6 +61,8 @@ class Fault(StrEnum):
     VOIDED_BY_TERMINAL = "voided_by_terminal"
     VOID_NOT_COVERED = "void_not_covered"
     CONTRADICTS_RETURN = "contradicts_return"
+    APPROVAL_NOT_ISSUED = "approval_not_issued"
+    HOLD_RELEASED = "hold_released"
 
 
 NEXT_ACTION: dict[Fault, str] = {
@@ -84,6 +86,8 @@ NEXT_ACTION: dict[Fault, str] = {
     Fault.PAYMENT_ID_TAKEN: "Compare both records of this payment id, which one terminal signed twice.",
     Fault.VOIDED_BY_TERMINAL: "None.",
     Fault.VOID_NOT_COVERED: "Decide with the merchant: the payment it takes back has been paid out of suspense.",
+    Fault.APPROVAL_NOT_ISSUED: "Ask the fleet manager to quarantine the terminal: its approval is not ours.",
+    Fault.HOLD_RELEASED: "Decide the suspense: the record of a courier's approval came after its hold had ended.",
     Fault.CONTRADICTS_RETURN: "Keep the phone's return statement beside the code: they convict each other.",
 }
 """What a person does next, for each fault."""

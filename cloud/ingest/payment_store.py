@@ -10,23 +10,10 @@ from cloud.db import insert_new, where_keys
 from cloud.errors import LedgerInvariantError
 from cloud.fleet.tables import POLICIES
 from cloud.ingest.outcomes import NEXT_ACTION, BorneBy, Fault, Outcome
-from cloud.ingest.tables import EXCEPTIONS, PAYMENTS, RECORDS, SPENT_CODES, TERMINAL_PAYMENTS
+from cloud.ingest.tables import EXCEPTIONS, PAYMENTS, RECORDS
 from sync.ids import MerchantId, PaymentId, Serial, TerminalId
 from sync.policy import POLICY, Policy
 from sync.refusals import Refusal
-
-SpentKey = tuple[Serial, int]
-"""(serial, counter)."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpentCode:
-    """A code that a record spends; ``content_hash`` is of what the phone signed."""
-
-    serial: Serial
-    counter: int
-    content_hash: bytes
-    record_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,43 +65,6 @@ class OpenException:
     evidence: bytes | None = None
 
 
-def claim_payments(session: Session, claims: Sequence[tuple[TerminalId, PaymentId, bytes]]) -> list[bool]:
-    """Take (terminal, payment id) for a record hash; false where another record has it."""
-    rows = [{"terminal_id": t, "payment_id": p, "record_hash": h} for t, p, h in claims]
-    return insert_new(session, TERMINAL_PAYMENTS, rows, key=("terminal_id", "payment_id"))
-
-
-def spend_codes(session: Session, codes: Sequence[SpentCode]) -> list[SpentCode | None]:
-    """Spend each code once; for a code that was spent before, answer who did, else None."""
-    rows = [
-        {"serial": c.serial, "counter": c.counter, "content_hash": c.content_hash, "record_hash": c.record_hash}
-        for c in codes
-    ]
-    is_new = insert_new(session, SPENT_CODES, rows, key=("serial", "counter"))
-    taken = {(code.serial, code.counter) for code, new in zip(codes, is_new, strict=True) if not new}
-    first = spent_codes(session, taken)
-    return [None if new else first[(code.serial, code.counter)] for code, new in zip(codes, is_new, strict=True)]
-
-
-def spent_codes(session: Session, keys: Collection[SpentKey]) -> dict[SpentKey, SpentCode]:
-    """Return those of the codes that are spent."""
-    found: dict[SpentKey, SpentCode] = {}
-    for condition in where_keys(SPENT_CODES, key=("serial", "counter"), keys=keys):
-        for row in session.execute(select(SPENT_CODES).where(condition)):
-            key = (Serial(row.serial), row.counter)
-            found[key] = SpentCode(key[0], row.counter, row.content_hash, row.record_hash)
-    return found
-
-
-def posted_counters(session: Session, serials: Sequence[Serial]) -> dict[Serial, frozenset[int]]:
-    """Return the spent counters of each serial."""
-    counters: dict[Serial, set[int]] = {serial: set() for serial in serials}
-    for condition in where_keys(SPENT_CODES, key=("serial",), keys=[(serial,) for serial in serials]):
-        for row in session.execute(select(SPENT_CODES.c.serial, SPENT_CODES.c.counter).where(condition)):
-            counters[Serial(row.serial)].add(row.counter)
-    return {serial: frozenset(found) for serial, found in counters.items()}
-
-
 def insert_payments(session: Session, payments: Iterable[Payment]) -> None:
     """Store outcomes; a record has one for ever."""
     rows = [
@@ -154,13 +104,10 @@ def published_policies(session: Session, versions: Collection[int]) -> dict[int,
     return found
 
 
-def claimed_record(session: Session, terminal_id: TerminalId, payment_id: PaymentId) -> bytes | None:
-    """Return the hash of the record that holds this payment id, if one was posted."""
-    statement = select(TERMINAL_PAYMENTS.c.record_hash).where(
-        TERMINAL_PAYMENTS.c.terminal_id == terminal_id, TERMINAL_PAYMENTS.c.payment_id == payment_id
-    )
-    found: bytes | None = session.execute(statement).scalar_one_or_none()
-    return found
+def outcome_of(session: Session, record_hash: bytes) -> Outcome | None:
+    """Return what became of this record, if something did."""
+    found = session.scalars(select(PAYMENTS.c.outcome).where(PAYMENTS.c.record_hash == record_hash)).one_or_none()
+    return None if found is None else Outcome(found)
 
 
 def mark_void(session: Session, record_hash: bytes) -> bool:

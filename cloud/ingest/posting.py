@@ -5,7 +5,6 @@ locked balances one after the other, and posted in one batch. So two boxes that 
 on whatever worker they arrive, draw on the payer once.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from cloud.errors import LedgerInvariantError
-from cloud.ingest import payment_store
+from cloud.ingest import joining, payment_store
+from cloud.ingest.joining import Capture, Joined, SaleRecord, Voided
 from cloud.ingest.judgement import (
     CLOCK_TOLERANCE_MS,
     Circumstances,
@@ -24,19 +24,20 @@ from cloud.ingest.judgement import (
     judge_sale,
 )
 from cloud.ingest.outcomes import CONVICTING, NEXT_ACTION, BorneBy, Fault, Outcome
-from cloud.ingest.payment_store import OpenException, Payment, SpentCode, exception_of
+from cloud.ingest.payment_store import OpenException, Payment, exception_of
 from cloud.ledger import entries
 from cloud.ledger.batch import PostOutcome
 from cloud.ledger.entries import AccountKind, AccountRef, JournalEntry, OfflineSplit, Sale
 from cloud.ledger.service import find_entry, lock_for_posting, post_entries
-from cloud.merchants.store import Merchant
+from cloud.payments import claim_store, courier_store
+from cloud.payments.authorisation_store import Asking
+from cloud.payments.claim_store import SpentCode, cause_of, content_hash
 from cloud.wallets import customer_service, spending_store, store
 from cloud.wallets.reserve import DenyReason, PinUsage, contradicts
 from cloud.wallets.service import convict_devices
 from sync import cbor
 from sync.envelope import decode_signed
-from sync.ids import PaymentId, Serial, TerminalId
-from sync.keys import PublicKey
+from sync.ids import Serial
 from sync.message import Message
 from sync.money import Money
 from sync.payment_code import CodeMode, PaymentCode, decode_payment_code
@@ -45,19 +46,6 @@ from sync.record import Record
 from sync.refusals import Refusal
 
 _GRANT_SIZE_MAX = 512
-
-
-@dataclass(frozen=True, slots=True)
-class SaleRecord:
-    """A sale to decide: the record, the key that signed it, whose sale it is, and the time it may not lie before.
-
-    ``not_before_ms`` in Unix milliseconds.
-    """
-
-    record: Message[Record]
-    terminal_key: PublicKey
-    merchant: Merchant
-    not_before_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,50 +70,62 @@ class _Genuine:
 
 def post_sales(session: Session, sales: Sequence[SaleRecord], *, judge: Judge, now_ms: int) -> list[Payment]:
     """Decide and post the sales in order; answers one payment with its outcome for each."""
-    verdicts = _judge(session, sales, judge=judge, now_ms=now_ms)
-    genuine = _claim_and_spend(session, sales, verdicts)
-    posted = _post(session, genuine, now_ms=now_ms)
-    payments = [
-        posted[sale.record.hash] if sale.record.hash in posted else _not_posted(sale, verdict, now_ms=now_ms)
-        for sale, verdict in zip(sales, verdicts, strict=True)
-    ]
+    joined = joining.join(session, sales, now_ms=now_ms)
+    others = [sale for sale in sales if sale.record.hash not in joined]
+    verdicts = _judge(session, others, judge=judge, now_ms=now_ms)
+    genuine = _claim_and_spend(session, others, verdicts)
+    # What the cloud approved between the look and the claim.
+    missed = [each for each, verdict in zip(others, verdicts, strict=True) if _is_claimed(verdict)]
+    joined.add(joining.join(session, missed, now_ms=now_ms) if missed else Joined())
+    posted = _post(session, genuine, list(joined.captures.values()), now_ms=now_ms)
+    decided = {
+        sale.record.hash: posted.get(sale.record.hash) or _not_posted(sale, verdict, now_ms=now_ms)
+        for sale, verdict in zip(others, verdicts, strict=True)
+    }
+    decided |= joined.payments | {each.payment.record_hash: each.payment for each in joined.captures.values()}
+    payments = [decided[sale.record.hash] for sale in sales]
     payment_store.insert_payments(session, payments)
     _follow_up(session, sales, payments, genuine, now_ms=now_ms)
+    _count_day(session, posted.values(), now_ms=now_ms)
     return payments
 
 
 def void_payment(session: Session, void: Message[Record], *, now_ms: int) -> None:
-    """Take back whatever is posted for the payment, or take its id, so that nothing is posted for it any more.
+    """Take back whatever is posted or held for the payment, or take its id, so that nothing is posted for it any more.
 
     What has been paid out of suspense meanwhile is not there to be taken back: that is named for a person.
     """
-    terminal_id, payment_id = void.content.terminal_id, void.content.payment_id
-    (is_first,) = payment_store.claim_payments(session, [(terminal_id, payment_id, void.hash)])
-    cause = cause_of(terminal_id, payment_id)
-    entry = None if is_first else find_entry(session, cause)
-    if entry is None:
-        return
-    (outcome,) = post_entries(session, [entries.reversal(entry, cause=f"void:{cause}")], now_ms=now_ms)
-    record_hash = payment_store.claimed_record(session, terminal_id, payment_id)
-    if outcome is PostOutcome.POSTED and record_hash is not None:
+    key = (void.content.terminal_id, void.content.payment_id)
+    (is_first,) = claim_store.claim_payments(session, [(*key, void.hash)])
+    record_hash = claim_store.claimed_record(session, *key)
+    voided = joining.void_approved(session, key, now_ms=now_ms)
+    if not is_first and voided is Voided.NOTHING:
+        voided = _void_posted(session, key, record_hash, now_ms=now_ms)
+    if voided is Voided.REVERSED and record_hash is not None:
         payment_store.mark_void(session, record_hash)
-        _give_day_back(session, record_hash)
-    elif outcome is PostOutcome.INSUFFICIENT_FUNDS:
+    elif voided is Voided.NOT_COVERED:
         fault = Fault.VOID_NOT_COVERED
-        case = OpenException(void.hash, fault.value, terminal_id, payment_id, NEXT_ACTION[fault], void.encode())
+        case = OpenException(void.hash, fault.value, *key, NEXT_ACTION[fault], void.encode())
         payment_store.open_exceptions(session, [case], now_ms=now_ms)
 
 
-def cause_of(terminal_id: TerminalId, payment_id: PaymentId) -> str:
-    """Return the journal's idempotency key of an offline payment."""
-    return f"offline:{terminal_id.hex()}:{payment_id.hex()}"
+def _void_posted(session: Session, key: Asking, record_hash: bytes | None, *, now_ms: int) -> Voided:
+    cause = cause_of(*key)
+    entry = find_entry(session, cause)
+    if entry is None:
+        return Voided.NOTHING
+    (outcome,) = post_entries(session, [entries.reversal(entry, cause=f"void:{cause}")], now_ms=now_ms)
+    if outcome is PostOutcome.POSTED and record_hash is not None:
+        _give_day_back(session, key, record_hash)
+        return Voided.REVERSED
+    return Voided.NOT_COVERED if outcome is PostOutcome.INSUFFICIENT_FUNDS else Voided.NOTHING
 
 
 def _judge(session: Session, sales: Sequence[SaleRecord], *, judge: Judge, now_ms: int) -> list[Postable | NotPostable]:
     """Judge each sale by its code, the grant the cloud issued, and the policy its terminal decided under."""
     policies = payment_store.published_policies(session, {sale.record.content.policy_version for sale in sales})
     codes = [decode_payment_code(sale.record.content.code) for sale in sales]
-    issued = _issued_grants(session, {code.serial for code in codes if not isinstance(code, Refusal)})
+    issued = issued_grants(session, {code.serial for code in codes if not isinstance(code, Refusal)})
 
     def circumstances(sale: SaleRecord) -> Circumstances:
         rules = _rules_of(sale.record.content, policies, newest=judge.rules)
@@ -142,7 +142,8 @@ def _rules_of(record: Record, policies: Mapping[int, Policy], *, newest: Rules) 
     return Rules.of(policy)
 
 
-def _issued_grants(session: Session, serials: Iterable[Serial]) -> dict[Serial, IssuedGrant]:
+def issued_grants(session: Session, serials: Iterable[Serial]) -> dict[Serial, IssuedGrant]:
+    """Return what the cloud knows of the grants that it has issued."""
     wanted = sorted(set(serials))
     denials = store.denials_by_serial(session, wanted)
     found: dict[Serial, IssuedGrant] = {}
@@ -166,7 +167,7 @@ def _claim_and_spend(
         for i in postable
     ]
     candidates: list[tuple[SaleRecord, Postable]] = []
-    for index, is_claimed in zip(postable, payment_store.claim_payments(session, claims), strict=True):
+    for index, is_claimed in zip(postable, claim_store.claim_payments(session, claims), strict=True):
         verdict = verdicts[index]
         if isinstance(verdict, Postable) and is_claimed:
             candidates.append((sales[index], verdict))
@@ -176,19 +177,18 @@ def _claim_and_spend(
         SpentCode(verdict.code.serial, verdict.code.counter, content_hash(verdict.code), sale.record.hash)
         for sale, verdict in candidates
     ]
-    firsts = payment_store.spend_codes(session, codes)
+    firsts = claim_store.spend_codes(session, codes)
     return [_Genuine(sale, verdict, first) for (sale, verdict), first in zip(candidates, firsts, strict=True)]
 
 
-def content_hash(code: PaymentCode) -> bytes:
-    """Return SHA-256 of what the phone signed: the same for the same code, whatever carries it."""
-    return hashlib.sha256(code.signed_payload()).digest()
-
-
-def _post(session: Session, genuine: Sequence[_Genuine], *, now_ms: int) -> dict[bytes, Payment]:
-    if not genuine:
+def _post(
+    session: Session, genuine: Sequence[_Genuine], captures: Sequence[Capture], *, now_ms: int
+) -> dict[bytes, Payment]:
+    """Post what is genuine and what is captured; answers the payments of the genuine ones."""
+    if not genuine and not captures:
         return {}
-    locked = lock_for_posting(session, {account for each in genuine for account in _accounts(each)})
+    touched = {account for each in genuine for account in _accounts(each)}
+    locked = lock_for_posting(session, touched.union(*(capture.accounts for capture in captures)))
     balances = {ref: account.state.balance_minor for ref, account in locked.items()}
     built: list[JournalEntry] = []
     posted: dict[bytes, Payment] = {}
@@ -198,11 +198,16 @@ def _post(session: Session, genuine: Sequence[_Genuine], *, now_ms: int) -> dict
             balances[posting.account] += posting.amount.amount_minor
         built.append(entry)
         posted[payment.record_hash] = payment
+    built += [entry for capture in captures for entry in capture.entries]
     outcomes = post_entries(session, built, now_ms=now_ms, locked=locked)
     refused = [entry.cause for entry, outcome in zip(built, outcomes, strict=True) if outcome is not PostOutcome.POSTED]
     if refused:
         raise LedgerInvariantError(f"covered postings were not taken: {refused}")
     return posted
+
+
+def _is_claimed(verdict: Postable | NotPostable) -> bool:
+    return isinstance(verdict, NotPostable) and verdict.fault is Fault.PAYMENT_ID_TAKEN
 
 
 def _accounts(each: _Genuine) -> tuple[AccountRef, ...]:
@@ -319,10 +324,9 @@ def _follow_up(
     if convicted:
         convict_devices(session, convicted, reason=DenyReason.DOUBLE_SPEND, now_ms=now_ms)
     _count_without_pin(session, genuine)
-    _count_day(session, payments, now_ms=now_ms)
 
 
-def _count_day(session: Session, payments: Sequence[Payment], *, now_ms: int) -> None:
+def _count_day(session: Session, payments: Iterable[Payment], *, now_ms: int) -> None:
     """Count what payers were debited to the limit of the day on which it is posted; nothing is refused for it (§4)."""
     spends: defaultdict[str, int] = defaultdict(int)
     for payment in payments:
@@ -331,12 +335,13 @@ def _count_day(session: Session, payments: Sequence[Payment], *, now_ms: int) ->
     spending_store.add_spends(session, spends, now_ms=now_ms)
 
 
-def _give_day_back(session: Session, record_hash: bytes) -> None:
+def _give_day_back(session: Session, key: Asking, record_hash: bytes) -> None:
+    """Give the day its money back on which it was counted: when it was posted, or promised to a courier."""
     voided = payment_store.find_drawn(session, record_hash)
+    hold = courier_store.find(session, [key]).get(key)
     if voided is not None:
-        spending_store.give_back(
-            session, voided.wallet_id, spent_at_ms=voided.posted_ms, amount_minor=voided.amount_minor
-        )
+        spent_at_ms = voided.posted_ms if hold is None else hold.held_at_ms
+        spending_store.give_back(session, voided.wallet_id, spent_at_ms=spent_at_ms, amount_minor=voided.amount_minor)
 
 
 def _evidence(sale: SaleRecord, first: bytes | None) -> bytes:

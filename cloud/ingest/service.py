@@ -17,9 +17,10 @@ from cloud.fleet.store import Terminal, TerminalEpoch
 from cloud.ingest import chain_store, payment_store
 from cloud.ingest.chain_store import ChainKey, ChainQuestion, LoadedChain, SetAsideBytes
 from cloud.ingest.chain_times import ChainTimes, HeldTimes, Moment, follow_times, way_to
+from cloud.ingest.joining import SaleRecord
 from cloud.ingest.judgement import CLOCK_TOLERANCE_MS
 from cloud.ingest.payment_store import OpenException
-from cloud.ingest.posting import Judge, SaleRecord, post_sales, void_payment
+from cloud.ingest.posting import Judge, post_sales, void_payment
 from cloud.merchants import store as merchant_store
 from cloud.merchants.store import Merchant
 from sync.acknowledgement import HELLO, AckStatus, Hello

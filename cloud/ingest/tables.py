@@ -1,6 +1,6 @@
 """What ingest keeps: every raw record, how far each chain goes, each payment's outcome, and what was set aside."""
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, UniqueConstraint
 from sqlmodel import Field
 
 from cloud.db import CURRENCY, MYSQL_OPTIONS, Base, auto_id, fixed_bytes, one_of, table_of, variable_bytes
@@ -109,29 +109,6 @@ class PaymentRow(Base, table=True):
     received_at_ms: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
-class SalePaymentRow(Base, table=True):
-    """Which record holds a terminal's payment id: unique, the first one posted (protocol §3)."""
-
-    __tablename__ = "terminal_payments"
-    __table_args__ = (MYSQL_OPTIONS,)
-
-    terminal_id: bytes = Field(sa_column=Column(fixed_bytes(8), primary_key=True))
-    payment_id: bytes = Field(sa_column=Column(fixed_bytes(16), primary_key=True))
-    record_hash: bytes = Field(sa_column=Column(fixed_bytes(32), nullable=False))
-
-
-class SpentCodeRow(Base, table=True):
-    """(serial, counter) is spent once; ``content_hash`` tells a replay of the same code from another content."""
-
-    __tablename__ = "spent_codes"
-    __table_args__ = (MYSQL_OPTIONS,)
-
-    serial: bytes = Field(sa_column=Column(fixed_bytes(8), ForeignKey("grants.serial"), primary_key=True))
-    counter: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
-    content_hash: bytes = Field(sa_column=Column(fixed_bytes(32), nullable=False))
-    record_hash: bytes = Field(sa_column=Column(fixed_bytes(32), nullable=False))
-
-
 class ExceptionRow(Base, table=True):
     """Something that a person has to look at, with what to do next; one for each record and kind."""
 
@@ -171,7 +148,5 @@ CHAINS = table_of(ChainRow)
 BRANCHES = table_of(BranchRow)
 LOST_RANGES = table_of(LostRangeRow)
 PAYMENTS = table_of(PaymentRow)
-TERMINAL_PAYMENTS = table_of(SalePaymentRow)
-SPENT_CODES = table_of(SpentCodeRow)
 EXCEPTIONS = table_of(ExceptionRow)
 SET_ASIDE = table_of(SetAsideRow)

@@ -33,6 +33,8 @@ class AccountKind(StrEnum):
     """A wallet's money."""
     PAYER_OFFLINE = "payer_offline"
     """The reserve of a wallet's device (protocol §4)."""
+    PAYER_HELD = "payer_held"
+    """A wallet's money that a courier's approval holds until the terminal's record has come (protocol §6)."""
     MERCHANT_PAYABLE = "merchant_payable"
     """What a merchant is paid at the next settlement."""
     FEE_INCOME = "fee_income"
@@ -46,7 +48,9 @@ class AccountKind(StrEnum):
     """A merchant's money that is not payable until somebody has decided."""
 
 
-NEVER_NEGATIVE = frozenset({AccountKind.PAYER_AVAILABLE, AccountKind.PAYER_OFFLINE, AccountKind.SUSPENSE})
+NEVER_NEGATIVE = frozenset(
+    {AccountKind.PAYER_AVAILABLE, AccountKind.PAYER_OFFLINE, AccountKind.PAYER_HELD, AccountKind.SUSPENSE}
+)
 """Accounts that no posting may overdraw."""
 
 
@@ -56,6 +60,8 @@ class EntryKind(StrEnum):
     TOP_UP = "top_up"
     RESERVE_MOVED = "reserve_moved"
     RESERVE_RELEASED = "reserve_released"
+    HELD = "held"
+    HOLD_ENDED = "hold_ended"
     ONLINE_SALE = "online_sale"
     OFFLINE_SALE = "offline_sale"
     REPLAYED_SALE = "replayed_sale"
@@ -136,6 +142,11 @@ def payer_offline(device_id: str, currency: str) -> AccountRef:
     return AccountRef(AccountKind.PAYER_OFFLINE, device_id, currency)
 
 
+def payer_held(wallet_id: str, currency: str) -> AccountRef:
+    """The money of a wallet that is promised to terminals and not paid yet."""
+    return AccountRef(AccountKind.PAYER_HELD, wallet_id, currency)
+
+
 def merchant_payable(merchant_id: MerchantId, currency: str) -> AccountRef:
     """What a merchant is paid at the next settlement."""
     return AccountRef(AccountKind.MERCHANT_PAYABLE, merchant_id.hex(), currency)
@@ -169,11 +180,40 @@ def reserve_released(cause: str, *, wallet_id: str, device_id: str, amount: Mone
     return _move(cause, EntryKind.RESERVE_RELEASED, amount, source=source, target=target)
 
 
+def held(cause: str, *, wallet_id: str, amount: Money) -> JournalEntry:
+    """A courier carries our promise to a terminal: payer available → payer held."""
+    source, target = payer_available(wallet_id, amount.currency), payer_held(wallet_id, amount.currency)
+    return _move(cause, EntryKind.HELD, amount, source=source, target=target)
+
+
+def hold_ended(cause: str, *, wallet_id: str, amount: Money) -> JournalEntry:
+    """The promise is kept or over: payer held → payer available, from where a kept one is paid in the same breath."""
+    source, target = payer_held(wallet_id, amount.currency), payer_available(wallet_id, amount.currency)
+    return _move(cause, EntryKind.HOLD_ENDED, amount, source=source, target=target)
+
+
 def online_sale(sale: Sale, *, wallet_id: str) -> JournalEntry:
     """The cloud has approved: payer available → merchant payable and fee income."""
     _check_positive(sale.amount)
     payer = Posting(payer_available(wallet_id, sale.amount.currency), -sale.amount)
     return JournalEntry(sale.cause, EntryKind.ONLINE_SALE, (payer, *_credits(sale, covered=sale.amount)))
+
+
+def reserved_sale(sale: Sale, *, wallet_id: str, device_id: str, split: OfflineSplit) -> JournalEntry:
+    """The cloud has approved a code whose ceiling its phone counts: payer offline, then available → as ``online_sale``.
+
+    ``split`` leaves nothing uncovered.
+    """
+    if split.uncovered or split.from_reserve + split.from_available != sale.amount:
+        raise EntryError("split_mismatch", "what is approved is wholly covered")
+    currency = sale.amount.currency
+    postings = (
+        Posting(payer_offline(device_id, currency), -split.from_reserve),
+        Posting(payer_available(wallet_id, currency), -split.from_available),
+        *_credits(sale, covered=sale.amount),
+    )
+    claim = _sale_claim(sale, payer=f"{wallet_id}/{device_id}")
+    return JournalEntry(sale.cause, EntryKind.ONLINE_SALE, _without_zero(postings), claim=claim)
 
 
 def refund(sale: Sale, *, wallet_id: str, before: Money, after: Money) -> JournalEntry:
@@ -229,6 +269,12 @@ def replayed_sale(sale: Sale) -> JournalEntry:
     """The same signed code was taken twice: the payer is not touched, the loss goes by policy, via suspense."""
     _check_positive(sale.amount)
     return JournalEntry(sale.cause, EntryKind.REPLAYED_SALE, _uncovered(sale, sale.amount))
+
+
+def unpaid_sale(sale: Sale) -> JournalEntry:
+    """The hold that should have paid it is over: the payer is not touched, what to do is decided, via suspense."""
+    _check_positive(sale.amount)
+    return JournalEntry(sale.cause, EntryKind.OFFLINE_SALE, _uncovered(sale, sale.amount))
 
 
 def reversal(entry: JournalEntry, *, cause: str) -> JournalEntry:

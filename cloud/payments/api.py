@@ -1,7 +1,8 @@
 """HTTP of payments for customers, and a single one for both sides: look, confirm on the bound phone, reject."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field, SecretStr, model_validator
@@ -31,6 +32,8 @@ from cloud.wallets.reserve import GrantPolicy
 from sync.clock import Clock
 from sync.ids import RandomBytes
 from sync.layout import TIME_MS_BITS
+
+T = TypeVar("T")
 
 PaymentPath = Annotated[str, Path(max_length=64)]
 TimeMs = Annotated[int | None, Query(ge=0, lt=1 << TIME_MS_BITS, description="Unix milliseconds.")]
@@ -154,25 +157,37 @@ def _add_answers(router: APIRouter, api: PaymentsApi) -> None:
 
 
 def _confirm(api: PaymentsApi, person: SignedIn, payment_id: str, body: Yes) -> Details | PaymentRefusal:
-    """Evaluate what was shown, if anything was, and confirm in the transaction that takes the attempt back."""
     (wallet_id,) = person.scopes(Permission.OWN_WALLET)
-    proof = Proof.PIN if body.pin else Proof.PASSWORD if body.password else Proof.ONE_TAP
-    said = Confirmation(payment_id, wallet_id, proof)
-    answers: list[Details | PaymentRefusal] = []
+    said = Confirmation(payment_id, wallet_id, proof_of(body))
 
-    def work(session: Session) -> None:
+    def work(session: Session) -> Details | PaymentRefusal:
         confirmed: OnlinePayment | PaymentRefusal = confirmation.confirm(
             session, said, rules=api.rules, policy=api.grant_policy, now_ms=api.clock.now_ms()
         )
-        answers.append(service.shown(session, confirmed))
+        return service.shown(session, confirmed)
+
+    return run_proven(api, person, body, work)
+
+
+def proof_of(body: Yes) -> Proof:
+    """Return what is shown with a yes; whether it is right, ``run_proven`` finds."""
+    return Proof.PIN if body.pin else Proof.PASSWORD if body.password else Proof.ONE_TAP
+
+
+def run_proven(api: PaymentsApi, person: SignedIn, body: Yes, work: Callable[[Session], T]) -> T:
+    """Evaluate what was shown, if anything was, and work in the transaction that takes the attempt back."""
+    answers: list[T] = []
+
+    def note(session: Session) -> None:
+        answers.append(work(session))
 
     if body.pin is not None:
-        refused = api.identity.verify_pin(person, body.pin.get_secret_value(), then=work)
+        refused = api.identity.verify_pin(person, body.pin.get_secret_value(), then=note)
         identity_or_refuse(refused, api.clock)
     elif body.password is not None:
-        refused = api.identity.verify_password(person, body.password.get_secret_value(), then=work)
+        refused = api.identity.verify_password(person, body.password.get_secret_value(), then=note)
         identity_or_refuse(refused, api.clock)
     else:
-        run_transaction(api.engine, work, lookup=lambda _session: None)
+        run_transaction(api.engine, note, lookup=lambda _session: None)
     # The last run of the transaction is the one that was committed.
     return answers[-1]

@@ -8,20 +8,19 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from cloud.errors import LedgerInvariantError
-from cloud.ledger import entries
-from cloud.ledger.batch import PostOutcome, accounts_of
-from cloud.ledger.service import lock_for_posting, post_entries
+from cloud.ledger.service import lock_for_posting
 from cloud.merchants.lifecycle import may_take_payments
-from cloud.payments import service
+from cloud.payments import authorisation_store, claim_store, drawing, service
+from cloud.payments.authorisation_store import Authorisation
+from cloud.payments.claim_store import SpentCode
+from cloud.payments.drawing import Drawee
 from cloud.payments.refusals import PaymentRefusal
-from cloud.payments.rules import PaymentRules, Proof, is_proof_enough
+from cloud.payments.rules import PaymentRules, Proof
 from cloud.payments.states import FailureReason, PaymentEvent, PaymentStatus, status_at
 from cloud.payments.store import OnlinePayment
 from cloud.sessions import service as session_service
-from cloud.wallets import customer_service, customer_store, spending_store
 from cloud.wallets.customer_store import Wallet
-from cloud.wallets.reserve import GrantPolicy, PinUsage, WalletStatus, is_pin_due
-from cloud.wallets.spending import is_within
+from cloud.wallets.reserve import GrantPolicy, WalletStatus
 from sync.ids import MerchantId
 
 
@@ -52,25 +51,31 @@ def confirm(
     if refusal is not None:
         return refusal
     sale = service.sale_of(payment, cause=service.cause_of(payment.payment_id))
-    entry = entries.online_sale(sale, wallet_id=wallet.wallet_id)
-    locked = lock_for_posting(session, accounts_of([entry]))
-    available = locked[entries.payer_available(wallet.wallet_id, payment.currency)].state.balance_minor
-    # Read under the account's lock, which an offline posting takes, too.
-    refusal = _why_not_proven(session, said, payment, rules=rules, policy=policy)
-    refusal = refusal or _why_not_affordable(session, payment, wallet, available_minor=available, now_ms=now_ms)
+    asked = _asked_by_terminal(session, payment)
+    drawee = Drawee(wallet.wallet_id, payment.device_id, 0 if asked is None else asked.reserve_limit_minor)
+    locked = lock_for_posting(session, drawing.accounts_to_lock(sale, drawee))
+    split = drawing.split_of(sale.amount, drawee, locked)
+    refusal = drawing.why_not_proven(
+        session, wallet.wallet_id, said.proof, amount_minor=payment.amount_minor, rules=rules, policy=policy
+    )
+    refusal = refusal or drawing.why_not_affordable(session, wallet, split, now_ms=now_ms)
+    refusal = refusal or _why_not_claimed(session, payment, asked, now_ms=now_ms)
     if refusal is not None:
         return refusal
     begun = service.change(session, payment, PaymentEvent.CONFIRMED, now_ms=now_ms, confirmed_at_ms=now_ms)
     if begun is None:
         return PaymentRefusal.EXPIRED
-    session_service.spend(session, payment.session_id, now_ms=now_ms)
-    (outcome,) = post_entries(session, [entry], now_ms=now_ms, locked=locked)
-    if outcome is not PostOutcome.POSTED:
-        raise LedgerInvariantError(f"a covered payment was answered {outcome}")
+    if payment.session_id is not None:
+        session_service.spend(session, payment.session_id, now_ms=now_ms)
+    drawing.post(session, sale, drawee, split, locked=locked, now_ms=now_ms)
     completed = service.change(session, begun, PaymentEvent.POSTED, now_ms=now_ms, completed_at_ms=now_ms)
     if completed is None:
         raise LedgerInvariantError("a payment changed while its transaction held it")
-    _count(session, said, payment, now_ms=now_ms)
+    if asked is not None:
+        authorisation_store.approve(
+            session, payment.payment_id, from_reserve_minor=split.from_reserve.amount_minor, now_ms=now_ms
+        )
+    drawing.count(session, wallet.wallet_id, said.proof, amount_minor=payment.amount_minor, now_ms=now_ms)
     return completed
 
 
@@ -129,33 +134,34 @@ def _why_not_active(session: Session, payment: OnlinePayment, wallet: Wallet) ->
     return None if is_active else PaymentRefusal.MERCHANT_NOT_ACTIVE
 
 
-def _why_not_proven(
-    session: Session, said: Confirmation, payment: OnlinePayment, *, rules: PaymentRules, policy: GrantPolicy
+def _asked_by_terminal(session: Session, payment: OnlinePayment) -> Authorisation | None:
+    """Return what a terminal asked that became this payment, if one did."""
+    if payment.terminal_id is None or payment.terminal_payment_id is None:
+        return None
+    key = (payment.terminal_id, payment.terminal_payment_id)
+    return authorisation_store.find(session, [key])[key]
+
+
+def _why_not_claimed(
+    session: Session, payment: OnlinePayment, asked: Authorisation | None, *, now_ms: int
 ) -> PaymentRefusal | None:
-    is_enough = is_proof_enough(
-        said.proof,
-        amount_minor=payment.amount_minor,
-        no_pin_limit_minor=rules.no_pin_limit_minor,
-        is_pin_due=is_pin_due(customer_store.read_pin_usage(session, payment.wallet_id), policy),
-    )
-    return None if is_enough else PaymentRefusal.PROOF_REQUIRED
+    """Take the keys under which a terminal's payment is posted once; where they are taken, it ends here."""
+    reason = None if asked is None else claim(session, asked)
+    if reason is None:
+        return None
+    service.change(session, payment, PaymentEvent.FAILED, now_ms=now_ms, failed_at_ms=now_ms, failure_reason=reason)
+    return PaymentRefusal.NOT_PENDING
 
 
-def _why_not_affordable(
-    session: Session, payment: OnlinePayment, wallet: Wallet, *, available_minor: int, now_ms: int
-) -> PaymentRefusal | None:
-    if available_minor < payment.amount_minor:
-        return PaymentRefusal.INSUFFICIENT_BALANCE
-    spent = spending_store.spent_minor(session, wallet.wallet_id, now_ms=now_ms)
-    is_allowed = is_within(spent_minor=spent, amount_minor=payment.amount_minor, limit_minor=wallet.daily_limit_minor)
-    return None if is_allowed else PaymentRefusal.DAILY_LIMIT_EXCEEDED
-
-
-def _count(session: Session, said: Confirmation, payment: OnlinePayment, *, now_ms: int) -> None:
-    """Count what was spent today, and what was paid without PIN since the last one."""
-    spending_store.add_spends(session, {payment.wallet_id: payment.amount_minor}, now_ms=now_ms)
-    if said.proof is Proof.ONE_TAP:
-        usage = PinUsage(1, payment.amount_minor)
-        customer_service.count_payments_without_pin(session, {payment.wallet_id: usage})
-    else:
-        customer_service.note_pin_entered(session, payment.wallet_id)
+def claim(session: Session, asked: Authorisation) -> FailureReason | None:
+    """Take payment id and code for what a terminal asked; say why not where its record, or another sale, has them."""
+    key = (asked.terminal_id, asked.payment_id)
+    if claim_store.claim_payments(session, [(*key, asked.claim_hash)]) != [True]:
+        return FailureReason.DECIDED_AT_TERMINAL
+    if asked.serial is None or asked.counter is None or asked.content_hash is None:
+        return None
+    code = SpentCode(asked.serial, asked.counter, asked.content_hash, asked.claim_hash)
+    if claim_store.spend_codes(session, [code]) == [None]:
+        return None
+    claim_store.give_up(session, *key)
+    return FailureReason.CODE_USED

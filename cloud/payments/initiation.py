@@ -1,7 +1,7 @@
 """A merchant asks for money with the code of a payment session; in the caller's transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
@@ -23,7 +23,7 @@ from cloud.sessions.store import PaymentSession
 from cloud.wallets import customer_store
 from cloud.wallets.customer_store import Wallet
 from cloud.wallets.reserve import WalletStatus
-from sync.ids import TerminalId
+from sync.ids import MerchantId, PaymentId, TerminalId
 from sync.money import Money
 
 InitiationAnswer = OnlinePayment | PaymentRefusal | SessionRefusal
@@ -37,6 +37,7 @@ class Order:
     code: str
     amount: Money
     terminal_id: TerminalId | None = None
+    terminal_payment_id: PaymentId | None = None
     merchant_reference: str | None = None
     description: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
@@ -76,29 +77,61 @@ def initiate(
     known = _first_answer(session, keyed)
     if known is not None:
         return known
-    merchant = merchants_by_id(session, [keyed.merchant_id]).get(keyed.merchant_id)
+    made = _made(session, order, offered, wallet, merchant_id=keyed.merchant_id, rules=rules, now_ms=now_ms)
+    if not isinstance(made, OnlinePayment):
+        return made
+    if not service.take_key(session, keyed, subject_id=made.payment_id, now_ms=now_ms):
+        # Another request of this merchant, with the code of another wallet, was first under this key.
+        return _first_answer(session, keyed) or PaymentRefusal.KEY_REUSED
+    return _insert(session, replace(made, initiated_by=keyed.login_id), order.items, now_ms=now_ms)
+
+
+def ask_for_terminal(
+    session: Session, order: Order, merchant_id: MerchantId, *, verify: VerifyCode, rules: PaymentRules, now_ms: int
+) -> InitiationAnswer:
+    """Ask the customer behind a session code for a terminal's sale; it is the terminal's payment id that is unique."""
+    offered = session_service.find_offered(session, order.code, verify=verify)
+    if isinstance(offered, SessionRefusal):
+        return offered
+    wallet = customer_store.lock_wallets(session, [offered.wallet_id])[offered.wallet_id]
+    made = _made(session, order, offered, wallet, merchant_id=merchant_id, rules=rules, now_ms=now_ms)
+    return made if not isinstance(made, OnlinePayment) else _insert(session, made, (), now_ms=now_ms)
+
+
+def _made(
+    session: Session,
+    order: Order,
+    offered: PaymentSession,
+    wallet: Wallet,
+    *,
+    merchant_id: MerchantId,
+    rules: PaymentRules,
+    now_ms: int,
+) -> InitiationAnswer:
+    """Return the pending payment that may be inserted, or why not."""
+    merchant = merchants_by_id(session, [merchant_id]).get(merchant_id)
     if merchant is None:
         return PaymentRefusal.MERCHANT_NOT_ACTIVE
     refused = _why_not_these(session, order, merchant, wallet) or _why_not_session(session, offered, now_ms=now_ms)
     if refused is not None:
         return refused
-    made = OnlinePayment(
+    return OnlinePayment(
         payment_id=order.payment_id,
         session_id=offered.session_id,
         wallet_id=wallet.wallet_id,
         merchant_id=merchant.merchant_id,
-        initiated_by=keyed.login_id,
+        initiated_by=None,
         amount_minor=order.amount.amount_minor,
         currency=order.amount.currency,
         commission_ppm=merchant.commission_ppm,
         initiated_at_ms=now_ms,
         confirm_by_ms=now_ms + rules.confirmation_ttl_s * 1000,
         terminal_id=order.terminal_id,
+        terminal_payment_id=order.terminal_payment_id,
         merchant_reference=order.merchant_reference,
         description=order.description,
         metadata=order.metadata,
     )
-    return _insert(session, made, order.items, keyed, now_ms=now_ms)
 
 
 def _first_answer(session: Session, keyed: Keyed) -> OnlinePayment | PaymentRefusal | None:
@@ -138,12 +171,7 @@ def _why_not_session(
     return None
 
 
-def _insert(
-    session: Session, made: OnlinePayment, items: Sequence[Item], keyed: Keyed, *, now_ms: int
-) -> InitiationAnswer:
-    if not service.take_key(session, keyed, subject_id=made.payment_id, now_ms=now_ms):
-        # Another request of this merchant, with the code of another wallet, was first under this key.
-        return _first_answer(session, keyed) or PaymentRefusal.KEY_REUSED
+def _insert(session: Session, made: OnlinePayment, items: Sequence[Item], *, now_ms: int) -> OnlinePayment:
     if not store.insert_payment(session, made, items):
         raise LedgerInvariantError(f"the session {made.session_id} was free, and its payment could not be inserted")
     service.tell(session, made, now_ms=now_ms)

@@ -96,6 +96,37 @@ def reverse(session: Session, payment_id: str, keyed: Keyed, *, now_ms: int) -> 
     return taken_back
 
 
+def take_back(session: Session, payment_id: str, *, now_ms: int) -> OnlinePayment | PaymentRefusal:
+    """Reverse a payment that its terminal voids, whatever is payable to the merchant; one refunded in part is refused.
+
+    It is read under the ledger's locks, under which every other
+    change of a payment that was made is written, too.
+    """
+    cause = service.cause_of(payment_id)
+    sold = find_entry(session, cause)
+    if sold is None:
+        raise LedgerInvariantError(f"the payment {payment_id} was approved, and the ledger knows nothing of it")
+    entry = entries.reversal(sold, cause=f"void:{cause}")
+    locked = lock_for_posting(session, accounts_of([entry]))
+    found = store.find_payment(session, payment_id)
+    if found is None or found.completed_at_ms is None:
+        raise LedgerInvariantError(f"the payment {payment_id} was posted and is not completed")
+    if found.status is not PaymentStatus.COMPLETED:
+        return PaymentRefusal.NOT_COMPLETED
+    if found.refunded_minor:
+        return PaymentRefusal.REFUNDED_ALREADY
+    (outcome,) = post_entries(session, [entry], now_ms=now_ms, locked=locked)
+    if outcome is not PostOutcome.POSTED:
+        raise LedgerInvariantError(f"the reversal of a payment was answered {outcome}")
+    spending_store.give_back(
+        session, found.wallet_id, spent_at_ms=found.completed_at_ms, amount_minor=found.amount_minor
+    )
+    taken_back = service.change(session, found, PaymentEvent.REVERSED, now_ms=now_ms, reversed_at_ms=now_ms)
+    if taken_back is None:
+        raise LedgerInvariantError("a payment changed while its accounts were locked")
+    return taken_back
+
+
 def _lock_completed(session: Session, payment_id: str, keyed: Keyed) -> OnlinePayment | PaymentRefusal | str:
     """Return the merchant's completed payment under its payer's lock, or what came of this key before."""
     found = service.lock_with_wallet(session, payment_id)

@@ -13,6 +13,11 @@ class PaymentRefusal(StrEnum):
     SESSION_TAKEN = "session_taken"
     KEY_REUSED = "idempotency_key_reused"
     TERMINAL_UNKNOWN = "terminal_unknown"
+    TERMINAL_NOT_ACTIVE = "terminal_not_active"
+    REQUEST_UNREADABLE = "request_unreadable"
+    REQUEST_NOT_GENUINE = "request_not_genuine"
+    REQUEST_EXPIRED = "request_expired"
+    REQUEST_USED = "request_used"
     CURRENCY_MISMATCH = "currency_mismatch"
     ITEMS_DO_NOT_ADD_UP = "items_do_not_add_up"
     TEXT_UNREADABLE = "text_unreadable"
@@ -35,6 +40,11 @@ WORDS: dict[PaymentRefusal, tuple[int, str]] = {
     PaymentRefusal.SESSION_TAKEN: (409, "This code is being used for another payment; ask for a new one."),
     PaymentRefusal.KEY_REUSED: (409, "This Idempotency-Key was used for another request; nothing was done."),
     PaymentRefusal.TERMINAL_UNKNOWN: (404, "This merchant has no such terminal."),
+    PaymentRefusal.TERMINAL_NOT_ACTIVE: (409, "This terminal may not take payments now; nothing was held."),
+    PaymentRefusal.REQUEST_UNREADABLE: (422, "This is no payment request of a terminal; scan the code again."),
+    PaymentRefusal.REQUEST_NOT_GENUINE: (422, "This request is not of one of our terminals; do not pay here."),
+    PaymentRefusal.REQUEST_EXPIRED: (410, "The time of this request is over; nothing was held. Ask for a new one."),
+    PaymentRefusal.REQUEST_USED: (409, "This request was answered or taken back already; ask for a new one."),
     PaymentRefusal.CURRENCY_MISMATCH: (422, "Merchant and customer pay in another currency."),
     PaymentRefusal.ITEMS_DO_NOT_ADD_UP: (422, "Each total is quantity times price, and together they are the amount."),
     PaymentRefusal.TEXT_UNREADABLE: (422, "Texts hold no characters that cannot be seen."),
@@ -55,6 +65,8 @@ WORDS: dict[PaymentRefusal, tuple[int, str]] = {
 
 FIELDS: dict[PaymentRefusal, str] = {
     PaymentRefusal.CURRENCY_MISMATCH: "body.currency",
+    PaymentRefusal.REQUEST_UNREADABLE: "body.request",
+    PaymentRefusal.REQUEST_NOT_GENUINE: "body.request",
     PaymentRefusal.ITEMS_DO_NOT_ADD_UP: "body.items",
     PaymentRefusal.TEXT_UNREADABLE: "body",
     PaymentRefusal.METADATA_TOO_LARGE: "body.metadata",

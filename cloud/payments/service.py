@@ -19,7 +19,7 @@ from cloud.merchants import store as merchant_store
 from cloud.merchants.store import Merchant
 from cloud.notifications.store import insert_notices
 from cloud.paging import Cursor
-from cloud.payments import notices, store
+from cloud.payments import authorisation_store, notices, store
 from cloud.payments.notices import Sides
 from cloud.payments.refusals import PaymentRefusal
 from cloud.payments.rules import Item
@@ -29,8 +29,17 @@ from cloud.wallets import customer_store
 from cloud.wallets.customer_store import Wallet
 from sync.ids import MerchantId, RandomBytes
 from sync.money import Money
+from sync.online import OnlineReason
 
 _TIMED_OUT_AT_ONCE_MAX = 200
+_REASONS: dict[FailureReason, OnlineReason] = {
+    FailureReason.REJECTED_BY_CUSTOMER: OnlineReason.REJECTED_BY_CUSTOMER,
+    FailureReason.CANCELLED_BY_MERCHANT: OnlineReason.CANCELLED_BY_MERCHANT,
+    FailureReason.NOT_CONFIRMED_IN_TIME: OnlineReason.NOT_CONFIRMED_IN_TIME,
+    FailureReason.DECIDED_AT_TERMINAL: OnlineReason.PAYMENT_SEEN,
+    FailureReason.CODE_USED: OnlineReason.CODE_USED,
+}
+"""What a terminal that asked is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,9 @@ def change(
     if not store.change_status(session, payment.payment_id, from_status=payment.status, to_status=to_status, **columns):
         return None
     changed = replace(payment, status=to_status, **values)
+    if changed.failure_reason is not None and changed.terminal_payment_id is not None:
+        reason = _REASONS[changed.failure_reason]
+        authorisation_store.decline(session, changed.payment_id, reason=reason, now_ms=now_ms)
     tell(session, changed, now_ms=now_ms)
     return changed
 

@@ -50,7 +50,7 @@ class PaymentShown(BaseModel):
     """A payment as both sides see it; times in Unix milliseconds, null where it has not come to that."""
 
     payment_id: str
-    session_id: str
+    session_id: str | None
     status: PaymentStatus
     failure_reason: FailureReason | None
     merchant: MerchantShown

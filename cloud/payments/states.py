@@ -41,6 +41,30 @@ class FailureReason(StrEnum):
     REJECTED_BY_CUSTOMER = "rejected_by_customer"
     CANCELLED_BY_MERCHANT = "cancelled_by_merchant"
     NOT_CONFIRMED_IN_TIME = "not_confirmed_in_time"
+    DECIDED_AT_TERMINAL = "decided_at_terminal"
+    """The terminal got no answer in time and has decided alone: its record is the payment."""
+    CODE_USED = "code_used"
+    """Another payment was made with the code meanwhile."""
+
+
+class AuthorisationOutcome(StrEnum):
+    """The cloud's word on a sale that a terminal asked about; ``asked`` is followed by one of the others."""
+
+    ASKED = "asked"
+    APPROVED = "approved"
+    DECLINED = "declined"
+
+
+class HoldStatus(StrEnum):
+    """What has become of the money held for a courier's approval."""
+
+    HELD = "held"
+    CAPTURED = "captured"
+    VOIDED = "voided"
+    RELEASED = "released"
+    """Its time was over."""
+    LATE = "late"
+    """Its record came when its time was over."""
 
 
 def next_status(status: PaymentStatus, event: PaymentEvent) -> PaymentStatus | None:

@@ -13,7 +13,7 @@ from cloud.paging import Cursor
 from cloud.payments.rules import Item
 from cloud.payments.states import FailureReason, PaymentStatus, holds_session
 from cloud.payments.tables import IDEMPOTENCY_KEYS, ONLINE_PAYMENTS, PAYMENT_ITEMS, REFUNDS
-from sync.ids import MerchantId, TerminalId
+from sync.ids import MerchantId, PaymentId, TerminalId
 
 _C = ONLINE_PAYMENTS.c
 
@@ -23,16 +23,20 @@ class OnlinePayment:
     """A payment as stored; ``states.status_at`` says how it stands now."""
 
     payment_id: str
-    session_id: str
+    session_id: str | None
     wallet_id: str
     merchant_id: MerchantId
-    initiated_by: str
+    initiated_by: str | None
     amount_minor: int
     currency: str
     commission_ppm: int
     initiated_at_ms: int
     confirm_by_ms: int
     terminal_id: TerminalId | None = None
+    terminal_payment_id: PaymentId | None = None
+    """Where a terminal asked for it: the id that it has given."""
+    device_id: str | None = None
+    """Whose reserve pays first, where it was asked for with a grant's code."""
     merchant_reference: str | None = None
     description: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
@@ -79,8 +83,8 @@ class Filter:
     merchant_reference: str | None = None
 
 
-def insert_payment(session: Session, made: OnlinePayment, items: Sequence[Item]) -> bool:
-    """Insert a pending payment that takes its session; false where another one has it."""
+def insert_payment(session: Session, made: OnlinePayment, items: Sequence[Item] = ()) -> bool:
+    """Insert a payment that takes its session, if it has one; false where another one has it."""
     row = {
         "payment_id": made.payment_id,
         "session_id": made.session_id,
@@ -88,6 +92,8 @@ def insert_payment(session: Session, made: OnlinePayment, items: Sequence[Item])
         "wallet_id": made.wallet_id,
         "merchant_id": made.merchant_id,
         "terminal_id": made.terminal_id,
+        "terminal_payment_id": made.terminal_payment_id,
+        "device_id": made.device_id,
         "initiated_by": made.initiated_by,
         "amount_minor": made.amount_minor,
         "currency": made.currency,
@@ -100,8 +106,8 @@ def insert_payment(session: Session, made: OnlinePayment, items: Sequence[Item])
         "metadata_json": metadata_json(made.metadata),
         "initiated_at_ms": made.initiated_at_ms,
         "confirm_by_ms": made.confirm_by_ms,
-        "confirmed_at_ms": None,
-        "completed_at_ms": None,
+        "confirmed_at_ms": made.confirmed_at_ms,
+        "completed_at_ms": made.completed_at_ms,
         "failed_at_ms": None,
         "reversed_at_ms": None,
     }
@@ -286,6 +292,8 @@ def _payment(row: Row[Any]) -> OnlinePayment:
         initiated_at_ms=row.initiated_at_ms,
         confirm_by_ms=row.confirm_by_ms,
         terminal_id=None if row.terminal_id is None else TerminalId(row.terminal_id),
+        terminal_payment_id=None if row.terminal_payment_id is None else PaymentId(row.terminal_payment_id),
+        device_id=row.device_id,
         merchant_reference=row.merchant_reference,
         description=row.description,
         metadata=tuple(json.loads(row.metadata_json).items()),

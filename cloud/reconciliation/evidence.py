@@ -13,9 +13,9 @@ from cloud.errors import CloudError, LedgerInvariantError
 from cloud.ingest import payment_store
 from cloud.ingest.outcomes import CONVICTING, Fault, Outcome
 from cloud.ingest.payment_store import Payment
-from cloud.ingest.posting import cause_of
 from cloud.keyring import RoleVersion
 from cloud.ledger.entries import PLATFORM, AccountKind, EntryKind
+from cloud.payments.claim_store import cause_of
 from cloud.reconciliation import evidence_store as store
 from cloud.reconciliation.evidence_claims import (
     FORMAT,

@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 from cloud.db import where_keys
 from cloud.fleet.tables import ENROLMENT_ANSWERS
 from cloud.ingest.outcomes import BorneBy, Fault, Outcome
-from cloud.ingest.payment_store import Payment, SpentKey
+from cloud.ingest.payment_store import Payment
 from cloud.ingest.tables import EXCEPTIONS, PAYMENTS
 from cloud.ledger.entries import AccountKind, EntryKind
 from cloud.ledger.tables import ACCOUNTS, JOURNAL_ENTRIES, POSTINGS
+from cloud.payments.claim_store import SpentKey
 from cloud.wallets.tables import GRANTS
 from sync.ids import MerchantId, PaymentId, Serial, TerminalId
 

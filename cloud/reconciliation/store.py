@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from cloud.ingest.outcomes import Outcome
 from cloud.ingest.tables import BRANCHES, EXCEPTIONS, PAYMENTS, RECORDS
 from cloud.ledger.entries import AccountKind
 from cloud.ledger.tables import ACCOUNTS, JOURNAL_ENTRIES, POSTINGS
+from cloud.payments.service import cause_of as online_cause
+from cloud.payments.tables import AUTHORISATIONS
 from cloud.reconciliation.matching import Chain, DecidedPayment, PaymentKey, PostedPayment, RecordedSale
 from sync.record import RecordKind
 
@@ -56,21 +58,27 @@ def decided_payments(session: Session) -> list[DecidedPayment]:
 
 
 def posted_payments(session: Session) -> dict[PaymentKey, PostedPayment]:
-    """What the journal credited for each offline payment, reversals taken off; read from the postings alone."""
+    """What the journal credited for each terminal's payment, voids taken off; read from the postings alone.
+
+    What was approved online counts from when its record has come. What a merchant gives back is another story.
+    """
     cause = JOURNAL_ENTRIES.c.cause
+    joined = _joined_keys(session)
     rows = session.execute(
         select(cause, ACCOUNTS.c.kind, func.sum(POSTINGS.c.amount_minor))
         .join(POSTINGS, POSTINGS.c.entry_id == JOURNAL_ENTRIES.c.id)
         .join(ACCOUNTS, ACCOUNTS.c.id == POSTINGS.c.account_id)
         .where(
-            (cause.like("offline:%") | cause.like("void:offline:%")),
+            or_(*(cause.like(pattern) for pattern in ("offline:%", "online:%", "void:offline:%", "void:online:%"))),
             ACCOUNTS.c.kind.in_([kind.value for kind in _CREDITED]),
         )
         .group_by(cause, ACCOUNTS.c.kind)
     )
     sums: defaultdict[PaymentKey, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_CREDITED, 0))
     for each_cause, kind, amount_minor in rows:
-        sums[_key_of(each_cause)][kind] += int(amount_minor)
+        key = joined.get(each_cause.removeprefix("void:")) if "online:" in each_cause else _key_of(each_cause)
+        if key is not None:
+            sums[key][kind] += int(amount_minor)
     return {key: PostedPayment(*(found[kind] for kind in _CREDITED)) for key, found in sums.items()}
 
 
@@ -107,7 +115,15 @@ def figures(session: Session) -> Figures:
     return Figures(int(records or 0), {row[0]: int(row[1]) for row in kinds})
 
 
+def _joined_keys(session: Session) -> dict[str, PaymentKey]:
+    """Return (terminal, payment) of each cause under which a payment was approved online whose record has come."""
+    columns = AUTHORISATIONS.c
+    is_joined = columns.record_hash.is_not(None) & columns.online_payment_id.is_not(None)
+    rows = session.execute(select(columns.online_payment_id, columns.terminal_id, columns.payment_id).where(is_joined))
+    return {online_cause(row.online_payment_id): (row.terminal_id, row.payment_id) for row in rows}
+
+
 def _key_of(cause: str) -> PaymentKey:
-    """Return (terminal, payment) of a cause as ``cloud.ingest.posting.cause_of`` writes it."""
+    """Return (terminal, payment) of a cause as ``cloud.payments.claim_store.cause_of`` writes it."""
     terminal_hex, payment_hex = cause.split(":")[-2:]
     return bytes.fromhex(terminal_hex), bytes.fromhex(payment_hex)

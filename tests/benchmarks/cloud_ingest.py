@@ -16,7 +16,7 @@ from typing import Any
 
 import pymysql
 
-from cloud.ingest.posting import cause_of
+from cloud.payments.claim_store import cause_of
 from demo.processes import LOOPBACK
 from sync.envelope import SignedType, sig_structure
 from sync.keys import PublicKey, parse_public_key

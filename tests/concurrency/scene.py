@@ -12,8 +12,9 @@ from sqlalchemy import Table, select
 from sqlalchemy.orm import Session
 
 from cloud.db import run_read
-from cloud.ingest.tables import EXCEPTIONS, PAYMENTS, SPENT_CODES, TERMINAL_PAYMENTS
+from cloud.ingest.tables import EXCEPTIONS, PAYMENTS
 from cloud.ledger.entries import AccountRef
+from cloud.payments.tables import SPENT_CODES, TERMINAL_PAYMENTS
 from cloud.wallets.spending import wallet_day
 from cloud.wallets.tables import DAILY_SPENDS, DENIED_SERIALS, DEVICES, GRANTS, PIN_USAGE
 from sync.record import SignedRecord

@@ -14,10 +14,10 @@ import pytest
 from cloud.db import run_read
 from cloud.ingest import chain_store, payment_store
 from cloud.ingest.outcomes import Outcome
-from cloud.ingest.posting import cause_of
 from cloud.ledger.entries import AccountKind
 from cloud.ledger.service import find_entry
 from cloud.main import build_app
+from cloud.payments.claim_store import cause_of
 from demo.servers import Mosquitto
 from edge.authorise import offline_s
 from edge.decision import Approved, Case, Reason, Situation, decide

@@ -29,14 +29,16 @@ from cloud.wallets.service import GrantRequest
 from cloud.wallets.store import IssuedGrant
 from sync.acknowledgement import HELLO, ChainState, Hello
 from sync.batch import encode_batch
-from sync.certificate import TERMINAL_CERTIFICATE
+from sync.certificate import TERMINAL_CERTIFICATE, TerminalCertificate
 from sync.enrolment import ENROLMENT_ANSWER
 from sync.grant import GRANT, Grant
 from sync.ids import MerchantId, PaymentId, Serial, SiteId, TerminalId
 from sync.keys import Ed25519SigningKey, SigningKey
 from sync.message import Message
 from sync.money import Money
+from sync.online import ONLINE_REQUEST, OnlineRequest
 from sync.payment_code import PaymentCode, make_payment_code
+from sync.payment_request import PAYMENT_REQUEST, PaymentRequest, ShownRequest
 from sync.record import RECORD, ClockConfidence, Record, RecordKind, SignedRecord
 from sync.refusals import Refusal
 from tests.fakes.fleet_keys import NewBox, make_keyring
@@ -98,6 +100,10 @@ class FakeBox:
     clock: HandClock
     head_number: int = 0
     records: list[SignedRecord] = field(default_factory=list)
+    certificate: Message[TerminalCertificate] | None = None
+    link_key_pem: bytes = b""
+    link_certificate: bytes = b""
+    """The key of its link, and its X.509 certificate (DER)."""
 
     def sale(self, code: PaymentCode, amount_minor: int, **changes: Any) -> SignedRecord:
         """Sign a sale at the head of the chain; ``changes`` overwrite fields of the record."""
@@ -108,6 +114,43 @@ class FakeBox:
             "code": code.encode(),
         }
         return self.append(**(fields | changes))
+
+    def void(self, payment_id: PaymentId) -> SignedRecord:
+        """Sign at the head of the chain that a payment is taken back."""
+        return self.append(kind=RecordKind.VOID, payment_id=payment_id)
+
+    def question(self, code: PaymentCode, amount_minor: int, **changes: Any) -> Message[OnlineRequest]:
+        """Ask whether a sale may be made; ``changes`` overwrite fields of the request."""
+        content = OnlineRequest(
+            key_id=self.key.public_key.key_id,
+            terminal_id=self.terminal_id,
+            payment_id=PaymentId(secrets.token_bytes(16)),
+            code=code.encode(),
+            request=b"",
+            amount_minor=amount_minor,
+            currency="EUR",
+            asked_at_ms=self.clock.now_ms(),
+        )
+        return ONLINE_REQUEST.sign(self.key, replace(content, **changes))
+
+    def sale_of(self, question: Message[OnlineRequest], **changes: Any) -> SignedRecord:
+        """Sign the sale that was asked about."""
+        asked = question.content
+        fields: dict[str, Any] = {"payment_id": asked.payment_id, "code": asked.code, "request": asked.request}
+        return self.append(**(fields | {"amount_minor": asked.amount_minor} | changes))
+
+    def request(self, amount_minor: int, **changes: Any) -> ShownRequest:
+        """Show a payment request, good for two minutes."""
+        assert self.certificate is not None
+        content = PaymentRequest(
+            key_id=self.key.public_key.key_id,
+            payment_id=PaymentId(secrets.token_bytes(16)),
+            amount_minor=amount_minor,
+            currency="EUR",
+            nonce=secrets.token_bytes(8),
+            expires_s=self.clock.now_ms() // 1000 + 120,
+        )
+        return ShownRequest(PAYMENT_REQUEST.sign(self.key, replace(content, **changes)), self.certificate)
 
     def append(self, **fields: Any) -> SignedRecord:
         """Sign a record at the head of the chain and move the head."""
@@ -236,6 +279,9 @@ class CloudWorld:
             answer.content.previous_hash,
             board.signing_key,
             self.clock,
+            certificate=certificate,
+            link_key_pem=board.link_key_pem(),
+            link_certificate=answer.content.link_certificate,
         )
 
     def phone(self, *, funds_minor: int = 500_00, total_minor: int = 200_00) -> FakePhone:

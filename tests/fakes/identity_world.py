@@ -17,7 +17,7 @@ from cloud.identity.store import Login
 from cloud.main import build_app
 from cloud.permissions import OPERATOR_ROLES, Role, RoleHeld, TokenKind
 from cloud.wallets.provider import FundingProvider
-from tests.fakes.cloud_world import CloudWorld
+from tests.fakes.cloud_world import CloudWorld, HandClock
 
 CHEAP = Cost(memory_kib=8, passes=1, lanes=1)
 PEPPERS = Peppers({1: bytes(range(32))})
@@ -66,8 +66,9 @@ class IdentityWorld:
         hasher: CountingHasher | None = None,
         redis_url: str | None = None,
         provider: FundingProvider | None = None,
+        clock: HandClock | None = None,
     ) -> None:
-        self.clouds = CloudWorld(folder, database_url, redis_url=redis_url)
+        self.clouds = CloudWorld(folder, database_url, redis_url=redis_url, clock=clock)
         self.clock = self.clouds.clock
         self.engine = self.clouds.engine
         self.hasher = hasher or CountingHasher()

@@ -109,8 +109,15 @@ def at_once(works: Sequence[Callable[[], T]]) -> list[T]:
 class PaymentWorld:
     """A cloud whose shops and customers the test makes."""
 
-    def __init__(self, folder: Path, database_url: str | None = None, *, hasher: CountingHasher | None = None) -> None:
-        self.people = IdentityWorld(folder, database_url, hasher=hasher)
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str | None = None,
+        *,
+        hasher: CountingHasher | None = None,
+        clock: HandClock | None = None,
+    ) -> None:
+        self.people = IdentityWorld(folder, database_url, hasher=hasher, clock=clock)
         self.clouds = self.people.clouds
         self.engine = self.people.engine
         self.clock: HandClock = self.people.clock

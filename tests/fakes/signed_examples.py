@@ -13,7 +13,16 @@ from sync.grant import GRANT
 from sync.grant_return import GRANT_RETURN, GrantReturn
 from sync.keys import SigningKey
 from sync.message import Message, MessageKind
-from sync.online import COMMAND, ONLINE_ANSWER, Command, CommandName, OnlineAnswer, OnlineOutcome
+from sync.online import (
+    COMMAND,
+    ONLINE_ANSWER,
+    ONLINE_REQUEST,
+    Command,
+    CommandName,
+    OnlineAnswer,
+    OnlineOutcome,
+    OnlineReason,
+)
 from sync.payment_code import PaymentCode
 from sync.payment_request import PAYMENT_REQUEST
 from sync.policy import POLICY
@@ -41,6 +50,7 @@ ALL_KINDS: dict[SignedType, MessageKind[Any]] = {
         RECORD,
         HELLO,
         ACKNOWLEDGEMENT,
+        ONLINE_REQUEST,
         ONLINE_ANSWER,
         COMMAND,
     )
@@ -107,7 +117,7 @@ def _about_terminal(world: SignedWorld, box: Terminal) -> Iterator[Made]:
         terminal_id=box.terminal_id,
         payment_id=box.payment_id(1),
         outcome=OnlineOutcome.APPROVED,
-        reason="none",
+        reason=OnlineReason.NONE,
         amount_minor=12_50,
         currency=world.currency,
         expires_ms=NOW_MS + 120_000,
@@ -131,6 +141,7 @@ def _of_terminal(world: SignedWorld, box: Terminal, code: PaymentCode) -> Iterat
     acknowledgement = world.acknowledgement(first, nonce=world.fixed_bytes("nonce", 16))
     yield SignedType.PAYMENT_REQUEST, shown.request, box.key
     yield SignedType.APPROVAL, world.approval(shown), world.role_keys[RoleUse.APPROVAL]
+    yield SignedType.ONLINE_REQUEST, box.online_request(code, amount_minor=12_50), box.key
     yield SignedType.RECEIPT, box.receipt(first, code), box.key
     yield SignedType.RECORD, first, box.key
     yield SignedType.HELLO, box.hello(head=first), box.key

@@ -30,6 +30,7 @@ from sync.grant import GRANT, Grant
 from sync.ids import KeyId, MerchantId, PaymentId, Serial, SiteId, TerminalId, make_payment_id
 from sync.keys import Ed25519SigningKey, P256SigningKey, PublicKey, SigningKey
 from sync.message import Message
+from sync.online import ONLINE_REQUEST, OnlineRequest
 from sync.payment_code import PaymentCode, make_payment_code, make_session_code
 from sync.payment_request import PAYMENT_REQUEST, PaymentRequest, ShownRequest
 from sync.policy import POLICY, Policy
@@ -180,6 +181,20 @@ class Terminal:
             expires_s=NOW_S + 120,
         )
         return ShownRequest(PAYMENT_REQUEST.sign(self.key, replace(content, **changes)), self.certificate)
+
+    def online_request(self, code: PaymentCode, *, amount_minor: int, **changes: Any) -> Message[OnlineRequest]:
+        """Return the question whether a sale of ``amount_minor`` on ``code`` may be made."""
+        content = OnlineRequest(
+            key_id=self.key_id,
+            terminal_id=self.terminal_id,
+            payment_id=self.payment_id(1),
+            code=code.encode(),
+            request=b"",
+            amount_minor=amount_minor,
+            currency=self.world.currency,
+            asked_at_ms=NOW_MS,
+        )
+        return ONLINE_REQUEST.sign(self.key, replace(content, **changes))
 
     def hello(self, *, head: SignedRecord | None = None, nonce: bytes | None = None, **changes: Any) -> Message[Hello]:
         """Return a greeting of a box whose head is ``head`` and that has had nothing acknowledged."""

@@ -5,7 +5,7 @@ from tests.mutants.mutant import Edit, Mutant
 _WORKER = "cloud/worker.py"
 _SERVICE = "cloud/ingest/service.py"
 _POSTING = "cloud/ingest/posting.py"
-_PAYMENTS = "cloud/ingest/payment_store.py"
+_PAYMENTS = "cloud/payments/claim_store.py"
 _JUDGEMENT = "cloud/ingest/judgement.py"
 _TRANSACTION = "cloud/db/transaction.py"
 

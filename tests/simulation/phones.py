@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from cloud.ingest.payment_store import posted_counters
+from cloud.payments.claim_store import posted_counters
 from cloud.wallets import service
 from cloud.wallets.api import open_statements
 from cloud.wallets.release_service import ReserveRelease, return_grants

@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 
 from cloud.db import run_transaction
 from cloud.fleet import service as fleet_service
-from cloud.ingest.payment_store import posted_counters
 from cloud.ingest.tables import PAYMENTS
 from cloud.ledger.tables import ACCOUNTS
+from cloud.payments.claim_store import posted_counters
 from cloud.wallets.release_service import release_due
 from demo.phone import load_phone
 from edge.states import Result, Sale

@@ -44,6 +44,11 @@ NOT_TOGETHER: dict[SignedType, list[tuple[str, Refusal, str, cbor.Value]]] = {
         ("shown_beyond_the_last_counter", Refusal.OUT_OF_RANGE, "shown", ((3_631, 1),)),
         ("shown_without_ceiling", Refusal.WRONG_SHAPE, "shown", ((1,),)),
     ],
+    SignedType.ONLINE_REQUEST: [
+        ("without_code", Refusal.OUT_OF_RANGE, "code", b""),
+        ("code_too_long", Refusal.OUT_OF_RANGE, "code", bytes(241)),
+        ("request_too_long", Refusal.OUT_OF_RANGE, "request", bytes(320)),
+    ],
     SignedType.RECORD: [
         ("sale_with_detail", Refusal.WRONG_SHAPE, "detail", (1, 2)),
         ("lost_without_detail", Refusal.WRONG_SHAPE, "kind", 3),

@@ -21,6 +21,7 @@ SIGNED_BY: dict[SignedType, str] = {
     SignedType.RECORD: "the terminal",
     SignedType.HELLO: "the terminal",
     SignedType.ACKNOWLEDGEMENT: "role key of use acknowledgement",
+    SignedType.ONLINE_REQUEST: "the terminal",
     SignedType.ONLINE_ANSWER: "role key of use approval",
     SignedType.COMMAND: "role key of use policy",
 }
@@ -138,7 +139,8 @@ _OF_TYPE: dict[SignedType, dict[str, str]] = {
         "amount_minor": "of the sale; 0 in other kinds",
         "code": "raw bytes of the payment code; empty where there is none",
         "request": "raw bytes of the payment request's code; empty where there is none",
-        "approval": "encoded message of type approval; empty where there is none",
+        "approval": "encoded message of type approval where there is no code; of type online_answer where the cloud "
+        "said yes to the code; else empty",
         "policy_version": "policy that was decided under",
         "snapshot_version": "trust snapshot that was decided under",
         "sums_before": "the payer's sum at this terminal since contact, its one-way part, and amount and number of "
@@ -166,9 +168,16 @@ _OF_TYPE: dict[SignedType, dict[str, str]] = {
         "status": "what the cloud found",
         "cloud_time_ms": "the cloud's time",
     },
+    SignedType.ONLINE_REQUEST: {
+        "code": "raw bytes of the payment code, in any mode; MUST NOT be empty",
+        "request": "raw bytes of the payment request's code that a two-way code answers; else empty",
+        "amount_minor": "of the sale",
+        "asked_at_ms": "the terminal's time",
+    },
     SignedType.ONLINE_ANSWER: {
-        "outcome": "the cloud's word",
-        "reason": "name of a refusal, or none",
+        "outcome": "the cloud's word; approved and declined are final, customer_asked is followed by one of them",
+        "reason": "none where it was not declined, else a name of the list below or of a refusal (§10); a reader MUST "
+        "take names that it does not know",
         "amount_minor": "what was asked for",
     },
     SignedType.COMMAND: {

@@ -11,6 +11,7 @@ from sync.certificate import TERMINAL_CERTIFICATE
 from sync.envelope import SignedType, sig_structure
 from sync.keys import COSE_EDDSA
 from sync.layout import Field
+from sync.online import OnlineReason
 from sync.payment_code import PaymentCode, decode_payment_code
 from sync.payment_request import PAYMENT_REQUEST
 from sync.qr_text import OTHER_CODE_SIZE_MAX, PAYMENT_CODE_SIZE_MAX, QrPrefix, to_text
@@ -19,7 +20,7 @@ from sync.refusals import Refusal
 from tests.fakes.signed_examples import ALL_KINDS
 from tests.vectors import load
 from tests.wire_format.meanings import SIGNED_BY, meaning_of
-from tests.wire_format.refusal_meanings import REFUSAL_MEANINGS
+from tests.wire_format.refusal_meanings import REASON_MEANINGS, REFUSAL_MEANINGS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "wire_format.md"
 COMMAND = "python -m tests.wire_format --write"
@@ -119,6 +120,11 @@ def refusals() -> str:
     """Every refusal with its meaning and where it is given."""
     rows = [(f"`{refusal}`", *REFUSAL_MEANINGS[refusal]) for refusal in Refusal]
     return table(("refusal", "given by", "meaning"), *rows)
+
+
+def reasons() -> str:
+    """What an online answer says beside the refusals."""
+    return table(("reason", "meaning"), *((f"`{reason}`", REASON_MEANINGS[reason]) for reason in OnlineReason))
 
 
 def example() -> str:
@@ -226,6 +232,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "signed types": signed_types,
     "payloads": payloads,
     "sizes": sizes,
+    "reasons": reasons,
     "refusals": refusals,
     "example": example,
 }

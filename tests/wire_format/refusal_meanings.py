@@ -1,5 +1,6 @@
 """What each refusal means and where it is given, for the table of the page; a test wants a line for every member."""
 
+from sync.online import OnlineReason
 from sync.refusals import Refusal
 
 TEXT = "text"
@@ -80,4 +81,23 @@ REFUSAL_MEANINGS: dict[Refusal, tuple[str, str]] = {
     Refusal.QUARANTINED: (DECISION, "the box approves nothing until a person has looked"),
     Refusal.OUTBOX_NOT_SAFE: (DECISION, "the card cannot keep a record safely"),
     Refusal.NOT_PROVISIONED: (DECISION, "the box has not been enrolled"),
+}
+
+REASON_MEANINGS: dict[OnlineReason, str] = {
+    OnlineReason.NONE: "it was not declined",
+    OnlineReason.PAYMENT_SEEN: "another sale was asked for, or recorded, under this payment id",
+    OnlineReason.PAYMENT_VOIDED: "the terminal took this payment back before it asked for it",
+    OnlineReason.CODE_USED: "another sale was paid with this code, or is being",
+    OnlineReason.CODE_UNKNOWN: "the cloud has issued no such grant or session",
+    OnlineReason.SESSION_USED: "the session has paid already",
+    OnlineReason.SESSION_EXPIRED: "the session's five minutes are over",
+    OnlineReason.SESSION_TAKEN: "the customer is being asked about another sale",
+    OnlineReason.INSUFFICIENT_BALANCE: "the customer's money does not cover the amount whole",
+    OnlineReason.DAILY_LIMIT_EXCEEDED: "more than the rest of the customer's daily limit",
+    OnlineReason.CUSTOMER_NOT_ACTIVE: "the customer's wallet is suspended or closed",
+    OnlineReason.MERCHANT_NOT_ACTIVE: "the merchant may not take payments",
+    OnlineReason.TERMINAL_NOT_ACTIVE: "the terminal is in quarantine or retired",
+    OnlineReason.REJECTED_BY_CUSTOMER: "the customer said no",
+    OnlineReason.CANCELLED_BY_MERCHANT: "the sale was taken back while the customer was asked",
+    OnlineReason.NOT_CONFIRMED_IN_TIME: "the customer did not answer in time",
 }

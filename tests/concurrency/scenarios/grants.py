@@ -5,7 +5,7 @@ import random
 from sqlalchemy.orm import Session
 
 from cloud.db import run_transaction
-from cloud.ingest import payment_store
+from cloud.payments import claim_store
 from cloud.wallets.release_service import LOOK_AGAIN_MS, release_due, report_key_lost, return_grants
 from cloud.wallets.reserve import GRANT_LIFETIME_S, RECORDS_ACCEPTED_MS
 from sync.keys import Ed25519SigningKey
@@ -79,7 +79,7 @@ def release_against_posting(ground: Ground, chance: random.Random) -> Scene:
 
     def work(session: Session) -> object:
         return return_grants(
-            session, customer.device_id, [last_word], posted=payment_store.posted_counters, now_ms=ground.now_ms
+            session, customer.device_id, [last_word], posted=claim_store.posted_counters, now_ms=ground.now_ms
         )
 
     run_transaction(ground.engine, work)
@@ -120,7 +120,7 @@ def _sweep(ground: Ground) -> None:
     now_ms = ground.now_ms + ALL_OVER_MS
 
     def work(session: Session) -> None:
-        release_due(session, posted=payment_store.posted_counters, now_ms=now_ms, devices_max=10_000)
+        release_due(session, posted=claim_store.posted_counters, now_ms=now_ms, devices_max=10_000)
 
     run_transaction(ground.engine, work)
 
@@ -130,7 +130,7 @@ def _release_all(ground: Ground) -> Work:
 
     def one(session: Session) -> int:
         now_ms = ground.now_ms + ALL_OVER_MS
-        return len(release_due(session, posted=payment_store.posted_counters, now_ms=now_ms, devices_max=1))
+        return len(release_due(session, posted=claim_store.posted_counters, now_ms=now_ms, devices_max=1))
 
     def work(tools: Tools) -> None:
         while run_transaction(tools.engine, one, lookup=lambda _session: None, retry=tools.retry):

@@ -224,5 +224,5 @@ def _scene(till: Till, sessions: dict[str, Work]) -> Scene:
 
 
 def _holds(session: Session, payment: OnlinePayment) -> bool:
-    holder = store.find_open_of_session(session, payment.session_id)
+    holder = None if payment.session_id is None else store.find_open_of_session(session, payment.session_id)
     return holder is not None and holder.payment_id == payment.payment_id

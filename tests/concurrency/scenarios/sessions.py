@@ -7,8 +7,8 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from cloud.db import run_transaction
-from cloud.ingest import payment_store
 from cloud.ingest.service import Incoming, take_batches
+from cloud.payments import claim_store
 from cloud.wallets.release_service import ReserveRelease, release_due, return_grants
 from cloud.wallets.reserve import ReturnRefusal, ReturnStatement
 from cloud.wallets.service import GrantRequest
@@ -68,7 +68,7 @@ def give_back(ground: Ground, customer: Customer, *statements: ReturnStatement) 
 
     def work(session: Session) -> object:
         answer: ReserveRelease | ReturnRefusal = return_grants(
-            session, customer.device_id, statements, posted=payment_store.posted_counters, now_ms=ground.now_ms
+            session, customer.device_id, statements, posted=claim_store.posted_counters, now_ms=ground.now_ms
         )
         return _amounts(answer) if isinstance(answer, ReserveRelease) else answer
 
@@ -79,7 +79,7 @@ def release(now_ms: int) -> Work:
     """The job looks at the reserves whose time has come; answers what it released and held."""
 
     def work(session: Session) -> object:
-        releases = release_due(session, posted=payment_store.posted_counters, now_ms=now_ms)
+        releases = release_due(session, posted=claim_store.posted_counters, now_ms=now_ms)
         return [_amounts(each) for each in releases]
 
     return transaction(work)

@@ -19,8 +19,8 @@ from pycose.keys.cosekey import CoseKey
 from pycose.messages.sign1message import Sign1Message
 
 from cloud.db import run_read, run_transaction
-from cloud.ingest.payment_store import posted_counters
 from cloud.ingest.tables import RECORDS
+from cloud.payments.claim_store import posted_counters
 from cloud.reconciliation import evidence
 from cloud.reconciliation.evidence import EvidenceError
 from cloud.reconciliation.evidence_check import VerifiedPack, verify_pack

@@ -74,6 +74,7 @@ DOORS = {
     ("GET", "/api/v1/payments/{payment_id}"): Permission.OWN_ACCOUNT,
     ("POST", "/api/v1/payments/{payment_id}/confirm"): Permission.OWN_WALLET,
     ("POST", "/api/v1/payments/{payment_id}/reject"): Permission.OWN_WALLET,
+    ("POST", "/api/v1/me/courier-approvals"): Permission.OWN_WALLET,
     ("POST", "/api/v1/merchants/{merchant_id}/sessions/validate"): Permission.TAKE_PAYMENTS,
     ("POST", "/api/v1/merchants/{merchant_id}/payments"): Permission.TAKE_PAYMENTS,
     ("GET", "/api/v1/merchants/{merchant_id}/payments"): Permission.READ_SALES,
