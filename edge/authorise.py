@@ -1,26 +1,40 @@
 """The authorise chain: from the text of a QR code to an approval that is on the card, every product kept.
 
 Each step is named and in order; the first refusal ends the chain. Nobody is told yes before the outbox has committed.
+With a link the cloud is asked first (protocol §6), and only its silence lets the box decide alone; without one the
+chain is what it always was: one hop to the outbox, in which it is decided, signed and stored.
 """
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
+from edge.authorisation import Authorisation, Why, read_code, reason_of
 from edge.box_clock import BoxClock
-from edge.decision import Approved, Case, Decision, Declined, Situation, decide
+from edge.decision import Approved, Case, Decision, Declined, Reason, decide, decide_approved
 from edge.errors import EdgeError
-from edge.limits import Counters
+from edge.open_sales import OpenSales
 from edge.outbox import Outbox
 from edge.outbox_types import AppendOutcome, CodeStanding, Decline, OutboxEntry, OutboxState
-from edge.signer import Signer, Versions, entry_of
-from edge.states import NOT_A_PAYMENT_CODE, Result, ResultKind, Sale
+from edge.questions import Questions, Tell
+from edge.signer import Signer, entry_of
+from edge.states import (
+    NOT_A_PAYMENT_CODE,
+    Event,
+    ResultKind,
+    Sale,
+    WaitEnd,
+)
+from edge.surroundings import Surroundings, counters_of, versions_of
 from edge.timekeeping import ROUND_TRIP_MS_MAX, Reading
 from edge.trust import Trust
-from sync.payment_code import CodeMode, PaymentCode, read_payment_code, verify_signatures
-from sync.policy import Policy
+from sync.approval import check_approval, read_approval
+from sync.ids import PaymentId, RandomBytes, Serial
+from sync.message import Message
+from sync.online import OnlineAnswer, OnlineOutcome
+from sync.payment_code import CodeMode, PaymentCode
 from sync.receipt import receipt_to_text
 from sync.record import ClockConfidence, RecordKind, SignedRecord
 from sync.refusals import Refusal
@@ -30,41 +44,15 @@ _log = logging.getLogger(__name__)
 SELECTION_DRAWS = 1_000_000
 
 
-@dataclass(slots=True)
-class Authorisation:
-    """What the chain made of one text, step by step; what was not reached is None. ``refusal`` ends it early."""
-
-    sale: Sale
-    text: str
-    code: PaymentCode | None = None
-    reading: Reading | None = None
-    chain: OutboxState | None = None
-    counters: Counters | None = None
-    versions: Versions | None = None
-    decision: Decision | None = None
-    record: SignedRecord | None = None
-    receipt_text: str = ""
-    refusal: Refusal | None = None
-    failure: str = ""
-
-    @property
-    def is_approved(self) -> bool:
-        """Whether the approval is on the card."""
-        return bool(self.receipt_text)
-
-    def result(self) -> Result:
-        """Return what the display shows."""
-        if self.is_approved and self.record is not None:
-            number = self.record.content.number
-            return Result(ResultKind.APPROVED, record_number=number, receipt_text=self.receipt_text)
-        kind = ResultKind.FAILED if self.failure else ResultKind.DECLINED
-        return Result(kind, refusal=self.refusal, words=self.failure)
+async def _tell_nobody(_event: Event) -> None:
+    """For a chain that nobody watches."""
 
 
 class Authoriser:
     """Runs the chain, one sale at a time, on one box's trust, clock, outbox and key.
 
     ``draw`` gives a uniform integer below ``SELECTION_DRAWS``; ``is_link_up`` tells whether the cloud can be asked.
+    Without ``questions`` it never is.
     """
 
     def __init__(
@@ -77,6 +65,8 @@ class Authoriser:
         draw: Callable[[], int],
         is_link_up: Callable[[], bool],
         free_bytes_min: int,
+        questions: Questions | None = None,
+        random_bytes: RandomBytes = secrets.token_bytes,
     ) -> None:
         self._outbox = outbox
         self._trust = trust
@@ -85,25 +75,54 @@ class Authoriser:
         self._draw = draw
         self._is_link_up = is_link_up
         self._free_bytes_min = free_bytes_min
+        self._questions = questions
         self._one_at_a_time = asyncio.Lock()
+        self.open_sales = OpenSales(
+            outbox=outbox,
+            trust=trust,
+            signer=signer,
+            clock=clock,
+            random_bytes=random_bytes,
+            free_bytes_min=free_bytes_min,
+            turn=self._one_at_a_time,
+        )
 
-    async def authorise(self, sale: Sale, text: str) -> Authorisation:
-        """Run the chain; never raises for what a code or a card can do, since the sale then simply is not approved."""
+    async def authorise(self, sale: Sale, text: str, *, tell: Tell = _tell_nobody) -> Authorisation:
+        """Run the chain; never raises for what a code or a card can do, since the sale then simply is not approved.
+
+        ``tell`` hears of the question to the cloud while it is out; ``stop_waiting`` ends that early.
+        """
         products = Authorisation(sale, text)
-        async with self._one_at_a_time:
-            try:
-                products.refusal = await self._run(products)
-            except EdgeError as error:
-                products.refusal, products.failure = Refusal.OUTBOX_NOT_SAFE, str(error)
+        try:
+            products.refusal = await self._run(products, tell)
+        except EdgeError as error:
+            products.refusal, products.failure = Refusal.OUTBOX_NOT_SAFE, str(error)
+        if not products.is_approved and products.refusal not in NOT_A_PAYMENT_CODE:
+            await self.end_sale(sale.payment_id, is_refused=products.is_refused_by_cloud)
         await self._keep_decline(products)
         _log.info(
             "sale_decided payment_id=%s approved=%s refusal=%s amount_minor=%d",
             sale.payment_id.hex(),
             products.is_approved,
-            products.refusal or "none",
+            products.refusal or products.ended or "none",
             sale.amount.amount_minor,
         )
         return products
+
+    def stop_waiting(self, payment_id: PaymentId, why: WaitEnd) -> None:
+        """Wait no longer for the cloud's word on this payment."""
+        if self._questions is not None:
+            self._questions.end(payment_id, why)
+
+    async def end_sale(self, payment_id: PaymentId, *, is_refused: bool = False) -> None:
+        """Void a sale that ends without approval, if anybody outside was told of it.
+
+        A card that cannot take the void keeps the sale as open; the void is made up for later.
+        """
+        try:
+            await self.open_sales.close(payment_id, is_refused=is_refused)
+        except EdgeError as error:
+            _log.error("sale_not_voided payment_id=%s code=%s", payment_id.hex(), error.code)
 
     async def append_notice(self, kind: RecordKind, *, detail: tuple[int, ...], reading: Reading) -> SignedRecord:
         """Append a record that moves no money of its own, in turn with the sales."""
@@ -132,30 +151,22 @@ class Authoriser:
     async def _append_notice(
         self, kind: RecordKind, chain: OutboxState, *, detail: tuple[int, ...], reading: Reading
     ) -> SignedRecord:
-        record = self._signer.sign_notice(kind, chain=chain, versions=self._versions(), reading=reading, detail=detail)
+        versions = versions_of(self._trust)
+        record = self._signer.sign_notice(kind, chain=chain, versions=versions, reading=reading, detail=detail)
         await self._outbox.append(entry_of(record, None))
         return record
 
-    async def _run(self, products: Authorisation) -> Refusal | None:
+    async def _run(self, products: Authorisation, tell: Tell) -> Why | None:
         code = read_code(products, self._trust)
+        if code is Refusal.WRONG_TYPE_OF_CODE and self.open_sales.request_of(products.sale.payment_id):
+            return await self._take_approval(products)
         if isinstance(code, Refusal):
             return code
         await self._believe_grant_time(code)
-        outcome = await self._outbox.sell(
-            code.serial,
-            code.counter,
-            decide=partial(self._decide, products, code, self._look_around(code)),
-            min_free_bytes=self._free_bytes_min,
-        )
-        match outcome:
-            case None:
-                return products.refusal
-            case AppendOutcome.REPLAYED | AppendOutcome.PAYMENT_SEEN:
-                return Refusal.REPLAYED_HERE
-            case AppendOutcome.APPENDED:
-                if products.record is not None:
-                    products.receipt_text = receipt_to_text(self._signer.sign_receipt(products.record, code))
-                return None
+        if self._questions is not None and self._is_link_up():
+            return await self._ask_first(products, code, self._questions, tell)
+        around = self._look_around(products.sale, code, draw=self._draw())
+        return await self._sell(products, code, partial(self._decide, products, code, around, Reason(0)))
 
     async def _believe_grant_time(self, code: PaymentCode) -> None:
         """A verified grant was issued before now, so it bounds the clock from below (protocol §7)."""
@@ -163,62 +174,187 @@ class Authoriser:
         if self._clock.raise_floor(issued_ms):
             await self._outbox.raise_clock_floor(issued_ms)
 
-    def _look_around(self, code: PaymentCode) -> "_Surroundings":
-        """Take what the decision needs beside the outbox; a newer list that arrives from here on is the next sale's."""
-        return _Surroundings(
+    def _look_around(self, sale: Sale, code: PaymentCode | None, *, draw: int) -> Surroundings:
+        shown = self.open_sales.request_of(sale.payment_id)
+        return Surroundings(
             reading=self._clock.read(),
             policy=self._trust.policy,
-            versions=self._versions(),
+            versions=versions_of(self._trust),
             snapshot_expires_ms=self._trust.held.expires_ms,
-            is_denied=self._trust.is_denied(code.serial),
+            is_denied=code is not None and self._trust.is_denied(code.serial),
             is_link_up=self._is_link_up(),
-            selection_draw=self._draw(),
+            selection_draw=draw,
+            request_hash=None if shown is None else shown.short_hash,
         )
 
-    def _decide(
-        self, products: Authorisation, code: PaymentCode, around: "_Surroundings", standing: CodeStanding
-    ) -> Callable[[], OutboxEntry] | None:
-        """Decide on how things stand; what is approved is signed once the card is sure to take it.
+    async def _ask_first(
+        self, products: Authorisation, code: PaymentCode, questions: Questions, tell: Tell
+    ) -> Why | None:
+        """Ask the cloud; decide alone only after its silence, and under the same lot.
 
-        Both run in the outbox's thread, in its transaction.
+        What the box declines is declined for the cloud too. The question is on the card before it is sent.
         """
+        sale, draw = products.sale, self._draw()
+        standing = await self._outbox.standing(code.serial, code.counter)
+        around = self._look_around(sale, code, draw=draw)
+        self._judge(products, code, around, standing)
+        alone = products.decision
+        if isinstance(alone, Declined):
+            return alone.refusal
+        if not await self.open_sales.note_question(sale, code):
+            return Refusal.REPLAYED_HERE
+        request = self._signer.sign_online_request(
+            sale, code, request=self._shown_bytes(sale, code), asked_at_ms=self._clock.now_ms()
+        )
+        with questions.ask(request) as question:
+            word = await questions.final_word(question, tell, can_fall_back=isinstance(alone, Approved))
+        match word:
+            case WaitEnd.SILENCE:
+                around = self._look_around(sale, code, draw=draw)
+                return await self._sell(
+                    products, code, partial(self._decide, products, code, around, Reason.ONLINE_ASKED)
+                )
+            case WaitEnd():
+                products.ended = ResultKind.CANCELLED if word is WaitEnd.CANCELLED else ResultKind.TIMED_OUT
+                return None
+            case Message(content=OnlineAnswer(outcome=OnlineOutcome.APPROVED)):
+                products.answer = word
+                return await self._sell_approved(products, code, word.encode())
+            case Message():
+                products.answer = word
+                return reason_of(word.content)
+
+    async def _take_approval(self, products: Authorisation) -> Why | None:
+        """Take the cloud's yes from the customer's phone: it answers the request that this sale shows."""
+        sale, shown = products.sale, self.open_sales.request_of(products.sale.payment_id)
+        approval = read_approval(products.text)
+        if isinstance(approval, Refusal):
+            return approval
+        if shown is None:
+            return Refusal.REQUEST_MISMATCH
+        if refusal := self._trust.verify_approval(approval):
+            return refusal
+        content = approval.content
+        if (content.payment_id, content.currency) != (sale.payment_id, sale.amount.currency):
+            return Refusal.REQUEST_MISMATCH
+        refusal = check_approval(
+            content,
+            request_hash=shown.short_hash,
+            amount_minor=sale.amount.amount_minor,
+            now_s=self._clock.now_ms() // 1000,
+        )
+        if refusal is not None:
+            return refusal
+        products.approval = approval
+        return await self._sell_approved(products, None, approval.encode())
+
+    async def _sell_approved(self, products: Authorisation, code: PaymentCode | None, approval: bytes) -> Why | None:
+        around = self._look_around(products.sale, code, draw=self._draw())
+        return await self._sell(products, code, partial(self._decide_approved, products, code, around, approval))
+
+    async def _sell(
+        self,
+        products: Authorisation,
+        code: PaymentCode | None,
+        decide_on: Callable[[CodeStanding], Callable[[], OutboxEntry] | None],
+    ) -> Why | None:
+        """Decide, sign and store in one hop and transaction of the outbox, which closes an open sale besides."""
+        payment_id = products.sale.payment_id
+        async with self._one_at_a_time:
+            outcome = await self._outbox.sell(
+                code.serial if code else Serial(b""),
+                code.counter if code else 0,
+                decide=decide_on,
+                min_free_bytes=self._free_bytes_min,
+                closes=payment_id if self.open_sales.is_open(payment_id) else None,
+            )
+        match outcome:
+            case None:
+                return products.refusal
+            case AppendOutcome.REPLAYED | AppendOutcome.PAYMENT_SEEN:
+                return Refusal.REPLAYED_HERE
+            case AppendOutcome.APPENDED:
+                self.open_sales.sold(payment_id)
+                if products.record is not None:
+                    products.receipt_text = receipt_to_text(self._signer.sign_receipt(products.record, code))
+                return None
+
+    def _judge(
+        self, products: Authorisation, code: PaymentCode, around: Surroundings, standing: CodeStanding
+    ) -> Decision:
         products.reading, products.versions = around.reading, around.versions
         products.chain = standing.state
         products.counters = counters_of(standing)
         case = Case(code, products.sale.amount, around.policy, products.counters, around.situation(standing))
         products.decision = decide(case)
-        products.refusal = self._refusal_of(products.decision, code)
-        return partial(self._sign, products, code) if products.refusal is None else None
+        return products.decision
 
-    def _refusal_of(self, decision: Decision, code: PaymentCode) -> Refusal | None:
-        if isinstance(decision, Declined):
-            return decision.refusal
-        if code.mode is CodeMode.TWO_WAY:
-            # A two-way code answers a request that this sale showed; no request was shown, so it answers another's.
-            return Refusal.REQUEST_MISMATCH
-        return None if isinstance(decision, Approved) else decision.refusal
+    def _decide(
+        self,
+        products: Authorisation,
+        code: PaymentCode,
+        around: Surroundings,
+        asked: Reason,
+        standing: CodeStanding,
+    ) -> Callable[[], OutboxEntry] | None:
+        """Decide on how things stand; what is approved is signed once the card is sure to take it.
 
-    def _sign(self, products: Authorisation, code: PaymentCode) -> OutboxEntry:
-        chain, counters, reading, decision = products.chain, products.counters, products.reading, products.decision
-        versions = products.versions
+        Both run in the outbox's thread, in its transaction. ``asked`` is added to the reasons.
+        """
+        decision = self._judge(products, code, around, standing)
+        if not isinstance(decision, Approved):
+            products.refusal = decision.refusal
+            return None
+        request = self._shown_bytes(products.sale, code)
+        return partial(self._sign, products, code, decision.reasons | asked, request, b"")
+
+    def _decide_approved(
+        self,
+        products: Authorisation,
+        code: PaymentCode | None,
+        around: Surroundings,
+        approval: bytes,
+        standing: CodeStanding,
+    ) -> Callable[[], OutboxEntry] | None:
+        """Decide on a sale with the cloud's yes in hand; as ``_decide``."""
+        products.reading, products.versions = around.reading, around.versions
+        products.chain, products.counters = standing.state, counters_of(standing, has_payer=code is not None)
+        products.decision = decide_approved(
+            code.mode if code else None,
+            situation=around.situation(standing),
+            policy=around.policy,
+            counters=products.counters,
+        )
+        if isinstance(products.decision, Declined):
+            products.refusal = products.decision.refusal
+            return None
+        request = self._shown_bytes(products.sale, code)
+        return partial(self._sign, products, code, products.decision.reasons, request, approval)
+
+    def _sign(
+        self, products: Authorisation, code: PaymentCode | None, reasons: Reason, request: bytes, approval: bytes
+    ) -> OutboxEntry:
+        chain, counters, reading, versions = products.chain, products.counters, products.reading, products.versions
         if chain is None or counters is None or reading is None or versions is None:
             raise RuntimeError("a sale was to be signed that was not decided")
-        if not isinstance(decision, Approved):
-            raise RuntimeError("a sale was to be signed that was not approved")
         products.record = self._signer.sign_sale(
             products.sale,
             code,
             chain=chain,
             counters=counters,
             versions=versions,
-            reasons=decision.reasons,
+            reasons=reasons,
             reading=reading,
+            request=request,
+            approval=approval,
         )
         return entry_of(products.record, code)
 
-    def _versions(self) -> Versions:
-        policy = self._trust.policy
-        return Versions(policy.version, self._trust.held.version, policy.currency)
+    def _shown_bytes(self, sale: Sale, code: PaymentCode | None) -> bytes:
+        """Return the request that a two-way code or an approval answers; a one-way code answers none."""
+        shown = self.open_sales.request_of(sale.payment_id)
+        answers = code is None or code.mode is CodeMode.TWO_WAY
+        return shown.encode() if shown is not None and answers else b""
 
     async def _keep_decline(self, products: Authorisation) -> None:
         """Keep what was refused for the merchant's history; a card that cannot take it changes no outcome.
@@ -239,62 +375,3 @@ class Authoriser:
             await self._outbox.add_decline(decline)
         except EdgeError as error:
             _log.warning("decline_not_kept code=%s", error.code)
-
-
-@dataclass(frozen=True, slots=True)
-class _Surroundings:
-    """What a decision looks at beside the outbox, all of one moment."""
-
-    reading: Reading
-    policy: Policy
-    versions: Versions
-    snapshot_expires_ms: int
-    is_denied: bool
-    is_link_up: bool
-    selection_draw: int
-
-    def situation(self, standing: CodeStanding) -> Situation:
-        now_ms = self.reading.now_ms
-        return Situation(
-            now_ms=now_ms,
-            confidence=self.reading.confidence,
-            offline_s=_seconds_since_contact(standing.state, self.policy, now_ms=now_ms),
-            is_link_up=self.is_link_up,
-            is_quarantined=standing.state.quarantine_reason is not None,
-            is_denied=self.is_denied,
-            is_spent=standing.is_spent,
-            snapshot_expires_ms=self.snapshot_expires_ms,
-            policy_expires_ms=self.policy.expires_ms,
-            selection_draw=self.selection_draw,
-        )
-
-
-def counters_of(standing: CodeStanding) -> Counters:
-    """Return what the limits count."""
-    chain, sums = standing.state, standing.sums
-    return Counters(
-        payer_minor=sums.total_minor,
-        payer_one_way_minor=sums.one_way_minor,
-        unacknowledged_minor=chain.unacknowledged_amount_minor,
-        unacknowledged_count=chain.unacknowledged_count,
-        floor_clock_sales=chain.floor_clock_sales,
-    )
-
-
-def read_code(products: Authorisation, trust: Trust) -> PaymentCode | Refusal:
-    """Parse the text and check both signatures; the parsed code is kept even where a signature fails."""
-    code = read_payment_code(products.text)
-    if isinstance(code, Refusal):
-        return code
-    products.code = code
-    return verify_signatures(code, trust.find_grant_issuer) or code
-
-
-def offline_s(chain: OutboxState, trust: Trust, *, now_ms: int) -> int:
-    """Return whole seconds since contact; before the first one, since the policy was issued at enrolment."""
-    return _seconds_since_contact(chain, trust.policy, now_ms=now_ms)
-
-
-def _seconds_since_contact(chain: OutboxState, policy: Policy, *, now_ms: int) -> int:
-    since_ms = chain.last_contact_ms if chain.last_contact_ms is not None else policy.issued_ms
-    return max(0, now_ms - since_ms) // 1000

@@ -6,6 +6,7 @@ Everything but click is imported by the command that needs it, so that help and 
 import asyncio
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,10 +71,10 @@ def enrol(context: click.Context, cloud_url: str, code: str, hardware_serial: st
 @click.pass_context
 def status(context: click.Context, *, as_json: bool) -> None:
     """Show what the running box says of itself."""
-    from edge.main import ask_running_box
+    from edge.till import Till
 
     with _told_to_a_person():
-        view = ask_running_box(_settings(context))
+        view = Till(_settings(context)).state()
     if as_json:
         click.echo(json.dumps(view))
         return
@@ -84,6 +85,48 @@ def status(context: click.Context, *, as_json: bool) -> None:
     click.echo(f"may still approve offline: {box['room']['amount']}, {box['room']['count']} sales, {hours} h")
     for finding in box["findings"]:
         click.echo(f"  {finding['level']:<8} {finding['check']:<8} {finding['words']} {finding['to_do']}".rstrip())
+
+
+class _Amount(click.ParamType[int]):
+    """An amount of money with two decimals, as it is typed at a till; never a float."""
+
+    name = "amount"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return minor units."""
+        found = re.fullmatch(r"([0-9]{1,8})(?:\.([0-9]{2}))?", str(value))
+        if found is None or not int(found[1] + (found[2] or "00")):
+            self.fail(f"{value} is not an amount such as 12.30.", param, ctx)
+        return int(found[1] + (found[2] or "00"))
+
+
+@terminal.command()
+@click.option("--amount", "amount_minor", type=_Amount(), required=True, help="What to ask for, such as 12.30.")
+@click.pass_context
+def request(context: click.Context, amount_minor: int) -> None:
+    """Sell by two-way code at the running box: show its payment request here and wait for the answer.
+
+    The phone scans the QR code, and its answer is held to the box's camera. Ctrl-C takes the sale back. Exit 1 where
+    it was not approved.
+    """
+    import segno
+
+    from edge.till import Till
+
+    with _told_to_a_person():
+        till = Till(_settings(context))
+        sale = till.start_sale(amount_minor, show_request=True)
+        segno.make_qr(sale["request"], error="m").terminal(compact=True)
+        click.echo(f"{sale['amount']}: let the phone scan this, then hold its answer to the camera.")
+        try:
+            ended = till.until_ended(sale["payment_id"], on_state=lambda state: click.echo(f"  {state}"))
+        except KeyboardInterrupt:
+            till.cancel(sale["payment_id"])
+            raise
+    if ended["state"] != "approved":
+        click.echo(f"{ended['state']}: {ended.get('happened', 'Nothing was paid.')} {ended.get('to_do', '')}".rstrip())
+        sys.exit(1)
+    click.echo(f"approved: {ended['amount']}, record {ended['record_number']}")
 
 
 @terminal.command("self-test")

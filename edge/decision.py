@@ -10,7 +10,7 @@ from enum import IntFlag
 
 from edge.limits import Counters, ceilings
 from sync.money import Money
-from sync.payment_code import CodeMode, PaymentCode, check_times
+from sync.payment_code import CodeMode, PaymentCode, check_request, check_times
 from sync.policy import Policy
 from sync.record import ClockConfidence
 from sync.refusals import Refusal
@@ -31,6 +31,8 @@ class Reason(IntFlag):
     STEPPED_DOWN = 64
     OVER_SOFT_LIMIT = 128
     SELECTED_FOR_ONLINE = 256
+    ONLINE_APPROVED = 512
+    ONLINE_ASKED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class Situation:
     """Everything about the box that the decision looks at, read beforehand.
 
     ``now_ms``: the box's time, Unix milliseconds. ``offline_s``: seconds since contact. ``trust_expires_ms``: the
-    earlier end of snapshot and policy. ``selection_draw``: a uniform draw from 0 to 999 999.
+    earlier end of snapshot and policy. ``selection_draw``: a uniform draw from 0 to 999 999. ``request_hash``: the
+    short hash of the request that this sale shows, if it shows one.
     """
 
     now_ms: int
@@ -51,6 +54,7 @@ class Situation:
     snapshot_expires_ms: int
     policy_expires_ms: int
     selection_draw: int
+    request_hash: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,9 @@ Check = Callable[[Case], Refusal | None]
 
 def decide(case: Case) -> Decision:
     """Decide one sale: the checks that nothing can heal first, then those that the cloud could overrule."""
-    reasons = _reasons(case)
+    reasons = _reasons(case.code.mode, situation=case.situation, policy=case.policy, counters=case.counters)
+    if is_selected(case):
+        reasons |= Reason.SELECTED_FOR_ONLINE
     for check in CHECKS_THAT_DECLINE:
         if refusal := check(case):
             return Declined(refusal, reasons)
@@ -101,6 +107,22 @@ def decide(case: Case) -> Decision:
         if refusal := check(case):
             return NeedsOnline(refusal, reasons)
     return Approved(reasons)
+
+
+def decide_approved(
+    mode: CodeMode | None, *, situation: Situation, policy: Policy, counters: Counters
+) -> Approved | Declined:
+    """Decide on a sale for which the cloud's signed yes is in hand; ``mode`` is None where it came by courier.
+
+    The cloud has judged code, payer and amount. What it cannot know is how the box stands, and a courier's yes may
+    come to a box whose trust has ended since.
+    """
+    reasons = _reasons(mode, situation=situation, policy=policy, counters=counters) | Reason.ONLINE_APPROVED
+    if situation.is_quarantined:
+        return Declined(Refusal.QUARANTINED, reasons)
+    if mode is None and (refusal := _check_trust(situation)):
+        return Declined(refusal, reasons)
+    return Declined(Refusal.REPLAYED_HERE, reasons) if situation.is_spent else Approved(reasons)
 
 
 def check_box(case: Case) -> Refusal | None:
@@ -118,9 +140,7 @@ def check_amount(case: Case) -> Refusal | None:
 
 def check_trust(case: Case) -> Refusal | None:
     """Snapshot and policy have not ended."""
-    if case.situation.now_ms >= case.situation.snapshot_expires_ms:
-        return Refusal.SNAPSHOT_EXPIRED
-    return Refusal.POLICY_EXPIRED if case.situation.now_ms >= case.situation.policy_expires_ms else None
+    return _check_trust(case.situation)
 
 
 def check_payer(case: Case) -> Refusal | None:
@@ -146,6 +166,11 @@ def check_freshness(case: Case) -> Refusal | None:
         age_s_max=case.policy.code_age_s_max,
         ahead_s_max=case.policy.code_ahead_s_max,
     )
+
+
+def check_answers_request(case: Case) -> Refusal | None:
+    """A two-way code answers the request that this sale shows: that is what makes it fresh."""
+    return check_request(case.code, request_hash=case.situation.request_hash)
 
 
 def check_not_spent(case: Case) -> Refusal | None:
@@ -219,6 +244,7 @@ CHECKS_THAT_DECLINE: tuple[Check, ...] = (
     check_payer,
     check_clock,
     check_freshness,
+    check_answers_request,
     check_not_spent,
 )
 CHECKS_THAT_NEED_ONLINE: tuple[Check, ...] = (
@@ -242,9 +268,16 @@ _CLOCK_REASON = {
 }
 
 
-def _reasons(case: Case) -> Reason:
-    situation, policy, counters = case.situation, case.policy, case.counters
-    reasons = _MODE_REASON[case.code.mode] | _CLOCK_REASON[situation.confidence]
+def _check_trust(situation: Situation) -> Refusal | None:
+    if situation.now_ms >= situation.snapshot_expires_ms:
+        return Refusal.SNAPSHOT_EXPIRED
+    return Refusal.POLICY_EXPIRED if situation.now_ms >= situation.policy_expires_ms else None
+
+
+def _reasons(mode: CodeMode | None, *, situation: Situation, policy: Policy, counters: Counters) -> Reason:
+    reasons = _CLOCK_REASON[situation.confidence]
+    if mode is not None:
+        reasons |= _MODE_REASON[mode]
     if situation.is_link_up:
         reasons |= Reason.LINK_UP
     if ceilings(policy, offline_s=situation.offline_s, confidence=situation.confidence).is_stepped_down:
@@ -252,4 +285,4 @@ def _reasons(case: Case) -> Reason:
     over_amount = counters.unacknowledged_minor >= policy.unacknowledged_soft_minor
     if over_amount or counters.unacknowledged_count >= policy.unacknowledged_soft_count:
         reasons |= Reason.OVER_SOFT_LIMIT
-    return reasons | Reason.SELECTED_FOR_ONLINE if is_selected(case) else reasons
+    return reasons

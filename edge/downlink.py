@@ -6,7 +6,7 @@ from typing import Protocol
 from edge.trust import Trust
 from sync.ids import TerminalId
 from sync.refusals import Refusal
-from sync.topics import ACKNOWLEDGEMENT, POLICY, TRUST, parse_topic
+from sync.topics import ACKNOWLEDGEMENT, ANSWER, POLICY, TRUST, parse_topic
 
 _log = logging.getLogger(__name__)
 
@@ -21,12 +21,22 @@ class TakesAcknowledgements(Protocol):
     async def take_acknowledgement(self, payload: bytes) -> None: ...
 
 
-class Downlink:
-    """One box's ear; whatever does not verify is logged by name and changes nothing."""
+class TakesAnswers(Protocol):
+    """The questions that are out, as far as the downlink needs them."""
 
-    def __init__(self, *, trust: Trust, uplink: TakesAcknowledgements) -> None:
+    def take_answer(self, encoded: bytes) -> Refusal | None: ...
+
+
+class Downlink:
+    """One box's ear; whatever does not verify is logged by name and changes nothing.
+
+    ``questions`` take the cloud's answers, in a box that asks it.
+    """
+
+    def __init__(self, *, trust: Trust, uplink: TakesAcknowledgements, questions: TakesAnswers | None = None) -> None:
         self._trust = trust
         self._uplink = uplink
+        self._questions = questions
 
     @property
     def terminal_id(self) -> TerminalId:
@@ -47,6 +57,8 @@ class Downlink:
                 refusal = self._take_trust(payload)
             elif row == POLICY:
                 refusal = self._trust.take_policy(payload, now_ms=AT_ANY_TIME_MS)
+            elif row == ANSWER and self._questions is not None:
+                refusal = self._questions.take_answer(payload)
         except OSError as error:
             # What the card does not take does not count: the box goes on with what it holds, and goes on sending.
             _log.error("message_not_kept topic=%s errno=%s", row.name, error.errno)

@@ -76,6 +76,14 @@ class NotRunningError(EdgeError):
     to_do = "Start the box with `tillbox terminal run`, or name the port it listens on."
 
 
+class BoxRefusedError(EdgeError):
+    """The running box said no to what its local API was asked."""
+
+    code = "box_refused"
+    not_lost = "Nothing was changed."
+    to_do = "Do what it says, then try again."
+
+
 class EnrolmentError(EdgeError):
     """The cloud refused the enrolment, was not reached, or answered what does not verify."""
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from edge.authorise import offline_s
 from edge.box_clock import BoxClock
 from edge.errors import EdgeError
 from edge.limits import Counters, OfflineRoom, ceilings, offline_room
 from edge.outbox import Outbox
 from edge.outbox_types import OutboxState, QueueSummary
+from edge.surroundings import offline_s
 from edge.timekeeping import Reading
 from edge.trust import Trust
 from sync.payment_code import CodeMode

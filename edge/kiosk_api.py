@@ -22,9 +22,10 @@ from starlette.exceptions import HTTPException
 
 from edge.decision import AMOUNT_MINOR_MAX
 from edge.errors import EdgeError
-from edge.health import Health, HealthReader
+from edge.health import HealthReader
+from edge.kiosk_view import health_view, money_view, result_view, state_view
 from edge.outbox import Outbox
-from edge.states import Authorising, Idle, Result, ResultKind, Scanning, ShowingResult, State
+from edge.states import CustomerAsked, Idle, Result, ResultKind, Scanning, ShowingResult, State
 from edge.terminal import BusyError, Terminal
 from edge.trust import Trust
 from edge.words import words_of
@@ -54,16 +55,17 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-_ERROR_CODES = {404: "not_found", 405: "method_not_allowed"}
+_ERROR_CODES = {404: "not_found", 405: "method_not_allowed", 409: "not_scanning"}
 
 
 class SaleBody(BaseModel):
-    """A till asks for this amount, in minor units of the box's currency."""
+    """A till asks for this amount, in minor units of the box's currency; ``show_request`` as the route of this name."""
 
     # Strict, so that neither 12.0 nor "12" nor true passes for an amount.
     model_config = ConfigDict(extra="forbid", strict=True)
 
     amount_minor: int = Field(gt=0, le=AMOUNT_MINOR_MAX)
+    show_request: bool = False
 
 
 class Watchers:
@@ -158,12 +160,26 @@ def _add_sales(api: FastAPI, desk: Desk) -> None:
     async def start_sale(body: SaleBody) -> dict[str, Any]:
         """Begin a sale; 409 while another one runs."""
         sale = await desk.terminal.start_sale(Money(body.amount_minor, desk.trust.policy.currency))
-        return {"payment_id": sale.payment_id.hex(), "state": "scanning", **_money(sale.amount)}
+        view = {"payment_id": sale.payment_id.hex(), "state": "scanning", **money_view(sale.amount)}
+        return view | (await _shown_request(desk, sale.payment_id) if body.show_request else {})
 
     @api.get("/v1/sales/{payment_id}")
     async def get_sale(payment_id: Annotated[str, Path(pattern=PAYMENT_ID_PATTERN)]) -> dict[str, Any]:
         """Tell how a sale stands: the running one, a remembered result, or its record in the outbox."""
         return await _sale(desk, PaymentId(bytes.fromhex(payment_id)))
+
+    @api.post("/v1/sales/{payment_id}/request")
+    async def show_request(payment_id: Annotated[str, Path(pattern=PAYMENT_ID_PATTERN)]) -> dict[str, Any]:
+        """Show the sale's payment request, for the phone to scan; 409 where the sale looks for no code."""
+        return {"payment_id": payment_id, **await _shown_request(desk, PaymentId(bytes.fromhex(payment_id)))}
+
+    @api.get("/v1/sales/{payment_id}/request.svg")
+    async def request_picture(payment_id: Annotated[str, Path(pattern=PAYMENT_ID_PATTERN)]) -> Response:
+        """Draw the QR code of the payment request that is shown."""
+        state = desk.terminal.state
+        if not isinstance(state, Scanning) or state.sale.payment_id.hex() != payment_id or not state.request_text:
+            raise HTTPException(404, "This sale shows no request.")
+        return _qr_picture(state.request_text)
 
     @api.post("/v1/sales/{payment_id}/cancel", status_code=202)
     async def cancel_sale(payment_id: Annotated[str, Path(pattern=PAYMENT_ID_PATTERN)]) -> dict[str, Any]:
@@ -177,9 +193,20 @@ def _add_sales(api: FastAPI, desk: Desk) -> None:
         shown = desk.results.get(PaymentId(bytes.fromhex(payment_id)))
         if shown is None or not shown.result.receipt_text:
             raise HTTPException(404, "There is no receipt for this sale.")
-        picture = io.BytesIO()
-        segno.make_qr(shown.result.receipt_text, error="m").save(picture, kind="svg", scale=4, border=4, light="white")
-        return Response(picture.getvalue(), media_type="image/svg+xml", headers=_PAGE_HEADERS)
+        return _qr_picture(shown.result.receipt_text)
+
+
+async def _shown_request(desk: Desk, payment_id: PaymentId) -> dict[str, Any]:
+    text = await desk.terminal.show_request(payment_id)
+    if text is None:
+        raise HTTPException(409, "This sale looks for no code.")
+    return {"request": text}
+
+
+def _qr_picture(text: str) -> Response:
+    picture = io.BytesIO()
+    segno.make_qr(text, error="m").save(picture, kind="svg", scale=4, border=4, light="white")
+    return Response(picture.getvalue(), media_type="image/svg+xml", headers=_PAGE_HEADERS)
 
 
 def _add_state(api: FastAPI, desk: Desk) -> None:
@@ -198,7 +225,7 @@ def _add_state(api: FastAPI, desk: Desk) -> None:
                 {
                     "number": row.number,
                     "payment_id": row.payment_id.hex(),
-                    **_money(Money(row.amount_minor, row.currency)),
+                    **money_view(Money(row.amount_minor, row.currency)),
                     "authorised_at_ms": row.authorised_at_ms,
                     "is_acknowledged": row.is_acknowledged,
                     "has_receipt": _has_receipt(desk, row.payment_id),
@@ -209,7 +236,7 @@ def _add_state(api: FastAPI, desk: Desk) -> None:
             "declined": [
                 {
                     "payment_id": decline.payment_id.hex(),
-                    **_money(Money(decline.amount_minor, decline.currency)),
+                    **money_view(Money(decline.amount_minor, decline.currency)),
                     "refusal": decline.refusal,
                     "words": words_of(decline.refusal).happened,
                     "at_ms": decline.at_ms,
@@ -270,7 +297,7 @@ async def _view_or_error(desk: Desk) -> dict[str, Any]:
 async def _sale(desk: Desk, payment_id: PaymentId) -> dict[str, Any]:
     state = desk.terminal.state
     if not isinstance(state, Idle) and state.sale.payment_id == payment_id:
-        return {"payment_id": payment_id.hex(), **_money(state.sale.amount), **_state_view(state)}
+        return {"payment_id": payment_id.hex(), **money_view(state.sale.amount), **state_view(state)}
     if (shown := desk.results.get(payment_id)) is not None:
         return _sale_view(payment_id, shown.sale.amount, shown.result)
     for row in await desk.outbox.history(limit=HISTORY_MAX):
@@ -285,7 +312,7 @@ async def _sale(desk: Desk, payment_id: PaymentId) -> dict[str, Any]:
 
 
 def _sale_view(payment_id: PaymentId, amount: Money, result: Result) -> dict[str, Any]:
-    return {"payment_id": payment_id.hex(), **_money(amount), **_result_view(result)}
+    return {"payment_id": payment_id.hex(), **money_view(amount), **result_view(result)}
 
 
 def _has_receipt(desk: Desk, payment_id: PaymentId) -> bool:
@@ -301,69 +328,15 @@ async def _view(desk: Desk) -> dict[str, Any]:
         "merchant": identity.name,
         "terminal": identity.terminal_id.hex(),
         "currency": currency,
-        **_state_view(state),
+        **state_view(state),
     }
-    if isinstance(state, Scanning):
+    if isinstance(state, Scanning | CustomerAsked):
         view["time_left_ms"] = desk.terminal.time_left_ms
     if sale is not None:
-        view["sale"] = {"payment_id": sale.payment_id.hex(), **_money(sale.amount)}
+        view["sale"] = {"payment_id": sale.payment_id.hex(), **money_view(sale.amount)}
     versions = {"trust_version": desk.trust.held.version, "policy_version": desk.trust.policy.version}
-    view["box"] = _health_view(await desk.health.examine(), currency) | versions
+    view["box"] = health_view(await desk.health.examine(), currency) | versions
     return view
-
-
-def _state_view(state: State) -> dict[str, Any]:
-    match state:
-        case Idle():
-            return {"state": "idle"}
-        case Scanning(hint=hint):
-            words = None if hint is None else words_of(hint)
-            return {"state": "scanning", "hint": words and f"{words.happened} {words.to_do}"}
-        case Authorising():
-            return {"state": "authorising"}
-        case ShowingResult(result=result):
-            return _result_view(result)
-
-
-def _result_view(result: Result) -> dict[str, Any]:
-    view: dict[str, Any] = {"state": result.kind.value}
-    if result.kind is ResultKind.APPROVED:
-        view |= {"record_number": result.record_number, "has_receipt": bool(result.receipt_text)}
-    if result.refusal is not None:
-        words = words_of(result.refusal)
-        view |= {"refusal": result.refusal, "happened": words.happened, "to_do": words.to_do}
-    if result.words:
-        view |= {"happened": result.words, "to_do": ""}
-    return view
-
-
-def _health_view(health: Health, currency: str) -> dict[str, Any]:
-    box, room = health.box, health.box.room
-    return {
-        "level": health.level.name.lower(),
-        "link": "online" if box.is_link_up else "offline",
-        "queue": {"count": box.queue.count, **_money(Money(box.queue.amount_minor, currency))},
-        "acknowledged_number": box.chain.acknowledged_number,
-        "head_number": box.chain.head_number,
-        "room": {"count": room.count, "seconds": room.seconds, **_money(Money(room.amount_minor, currency))},
-        "one_payment": _money(Money(box.one_payment_minor, currency)),
-        "clock": box.reading.confidence.name.lower(),
-        "now_ms": box.reading.now_ms,
-        "quarantine": box.chain.quarantine_reason,
-        "findings": [
-            {
-                "check": finding.check,
-                "level": finding.level.name.lower(),
-                "words": finding.words,
-                "to_do": finding.to_do,
-            }
-            for finding in health.findings
-        ],
-    }
-
-
-def _money(money: Money) -> dict[str, Any]:
-    return {"amount_minor": money.amount_minor, "currency": money.currency, "amount": str(money)}
 
 
 def _error_body(*, code: str, message: str, fields: dict[str, str] | None = None) -> dict[str, Any]:

@@ -6,7 +6,6 @@ so that a box is ready sooner.
 """
 
 import asyncio
-import json
 import logging
 import secrets
 import signal
@@ -34,24 +33,26 @@ from edge.devices import (
     load_signing_key,
 )
 from edge.downlink import Downlink
-from edge.errors import NotRunningError, TrustBrokenError
+from edge.errors import EdgeError, TrustBrokenError
 from edge.health import Finding, HealthReader
 from edge.kiosk_api import Desk, Watchers, build_api
 from edge.local_only import LocalOnly
 from edge.memory import keep_one_pool, loaded_objects_frozen
 from edge.outbox import Outbox
 from edge.outbox_types import OutboxState
+from edge.publisher import Publisher, SendFailed
+from edge.questions import Questions
 from edge.settings import TerminalSettings
 from edge.signer import Signer
 from edge.states import State
 from edge.terminal import Scanner, Terminal
 from edge.timekeeping import Contact
 from edge.trust import Identity, Trust, load_root
-from edge.uplink import Publisher, SendFailed, Uplink
+from edge.uplink import Uplink
 from sync.errors import LinkError
 from sync.keys import SigningKey
 from sync.link import Down, Link, LinkSettings, Received, Up
-from sync.topics import ACKNOWLEDGEMENT, POLICY, STATUS, TRUST, terminal_name, topic
+from sync.topics import ACKNOWLEDGEMENT, ANSWER, POLICY, STATUS, TRUST, terminal_name, topic
 
 _log = logging.getLogger(__name__)
 
@@ -111,8 +112,10 @@ async def run_box(settings: TerminalSettings, hands: Hands | None = None) -> Non
 async def _run_loops(box: Box, reader: QrReader, scanner: Scanner) -> None:
     link = Link(link_settings(box))
     watchers = Watchers()
-    authoriser = make_authoriser(box, is_link_up=lambda: link.is_up)
-    uplink = make_uplink(box, authoriser, LinkPublisher(link), on_change=watchers.changed)
+    publisher = LinkPublisher(link)
+    questions = Questions(publisher=publisher, trust=box.trust, clock=box.clock)
+    authoriser = make_authoriser(box, is_link_up=lambda: link.is_up, questions=questions)
+    uplink = make_uplink(box, authoriser, publisher, on_change=watchers.changed)
 
     def changed(state: State) -> None:
         desk.remember(state)
@@ -143,19 +146,20 @@ async def _run_loops(box: Box, reader: QrReader, scanner: Scanner) -> None:
         watchers=watchers,
         send_now=uplink.send_now,
     )
-    downlink = Downlink(trust=box.trust, uplink=uplink)
+    downlink = Downlink(trust=box.trust, uplink=uplink, questions=questions)
+    await _void_left_over(authoriser)
     async with link:
         await _until_stopped(
             serve_api(build_api(desk), box.settings),
             terminal.run(),
             uplink.run(),
             pump(link, uplink, downlink),
-            _keep_house(box),
+            _keep_house(box, authoriser),
         )
 
 
-def make_authoriser(box: Box, *, is_link_up: Callable[[], bool]) -> Authoriser:
-    """Put the chain of one sale together on an opened box."""
+def make_authoriser(box: Box, *, is_link_up: Callable[[], bool], questions: Questions | None = None) -> Authoriser:
+    """Put the chain of one sale together on an opened box; without ``questions`` it never asks the cloud."""
     return Authoriser(
         outbox=box.outbox,
         trust=box.trust,
@@ -164,6 +168,7 @@ def make_authoriser(box: Box, *, is_link_up: Callable[[], bool]) -> Authoriser:
         draw=lambda: secrets.randbelow(SELECTION_DRAWS),
         is_link_up=is_link_up,
         free_bytes_min=box.settings.free_bytes_min,
+        questions=questions,
     )
 
 
@@ -240,10 +245,21 @@ async def pump(link: Link, uplink: Uplink, downlink: Downlink) -> None:
                 event.acknowledge()
 
 
-async def _keep_house(box: Box) -> None:
-    """Remove what the cloud has and nobody needs any more, a little at a time."""
+async def _void_left_over(authoriser: Authoriser) -> None:
+    """Take back what was under way when the box stopped, or what the card did not take then."""
+    try:
+        if voids := await authoriser.open_sales.void_left_over():
+            _log.warning("sales_voided_late count=%d", voids)
+    except EdgeError as error:
+        # They stay open in the outbox, and selling does not depend on it: the next round tries again.
+        _log.error("sales_not_voided code=%s", error.code)
+
+
+async def _keep_house(box: Box, authoriser: Authoriser) -> None:
+    """Remove what the cloud has and nobody needs any more, a little at a time, and make up for voids."""
     while True:
         await asyncio.sleep(HOUSEKEEPING_EVERY_S)
+        await _void_left_over(authoriser)
         before_ms = box.clock.now_ms() - KEPT_MS
         while (removed := await box.outbox.prune(before_ms=before_ms, keep_count=KEPT_RECORDS_MIN)).records:
             _log.info("outbox_pruned records=%d spent_marks=%d", removed.records, removed.spent_marks)
@@ -273,7 +289,7 @@ def link_settings(box: Box) -> LinkSettings:
         certificate_file=settings.link_certificate_file,
         key_file=box.link_key_file,
         client_id=terminal_name(terminal_id),
-        subscriptions=[(topic(row, terminal_id), row.qos) for row in (ACKNOWLEDGEMENT, TRUST, POLICY)],
+        subscriptions=[(topic(row, terminal_id), row.qos) for row in (ACKNOWLEDGEMENT, ANSWER, TRUST, POLICY)],
         will=(topic(STATUS, terminal_id), b"offline"),
     )
 
@@ -295,19 +311,6 @@ async def enrol_box(settings: TerminalSettings, *, cloud_url: str, code: str, ha
         hardware_serial=hardware_serial or board_serial(),
         random_bytes=secrets.token_bytes,
     )
-
-
-def ask_running_box(settings: TerminalSettings) -> dict[str, Any]:
-    """Ask the local API of a running box for its state."""
-    import urllib.request
-
-    url = f"http://{settings.api_host}:{settings.api_port}/v1/state"
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            view: dict[str, Any] = json.load(answer)
-            return view
-    except OSError as error:
-        raise NotRunningError(f"No box answers at {settings.api_host}:{settings.api_port}.") from error
 
 
 async def examine_box(settings: TerminalSettings) -> tuple[Finding, ...]:

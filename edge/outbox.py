@@ -35,15 +35,17 @@ from edge.outbox_types import (
     Decide,
     Decline,
     HistoryRow,
+    OpenSale,
     OutboxEntry,
     OutboxState,
     PayerSums,
     PruneCount,
     QueueSummary,
+    SignOn,
     StoredRecord,
 )
 from edge.outbox_writer import OutboxWriter
-from sync.ids import Serial, TerminalId
+from sync.ids import PaymentId, Serial, TerminalId
 
 __all__ = [
     "AcknowledgeOutcome",
@@ -52,6 +54,7 @@ __all__ = [
     "Decide",
     "Decline",
     "HistoryRow",
+    "OpenSale",
     "Outbox",
     "OutboxEntry",
     "OutboxState",
@@ -154,15 +157,46 @@ class Outbox:
     ) -> None:
         await self.close()
 
-    async def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
+    async def sell(
+        self,
+        serial: Serial,
+        counter: int,
+        *,
+        decide: Decide,
+        min_free_bytes: int,
+        closes: PaymentId | None = None,
+    ) -> AppendOutcome | None:
         """Decide a sale on how things stand for its code and store the record made of it, in one hop and transaction.
 
         ``decide`` runs in the writer's thread; None from it ends the sale unstored, with None. Before its record is
-        signed it is asked what ``check_writable`` asks. Returns and raises what ``append`` does.
+        signed it is asked what ``check_writable`` asks. ``closes`` names the open sale that the record is of, if it is
+        one. Returns and raises what ``append`` does.
         """
         return await self._write(
-            partial(self._writer.sell, serial, counter, decide=decide, min_free_bytes=min_free_bytes)
+            partial(self._writer.sell, serial, counter, decide=decide, min_free_bytes=min_free_bytes, closes=closes)
         )
+
+    async def open_sale(self, sale: OpenSale, *, min_free_bytes: int) -> bool:
+        """Keep what is about to leave this box about a sale, durably before it does; False where it has a record.
+
+        Raises what ``check_writable`` does: a yes from outside would have to be stored here.
+        """
+        return await self._write(partial(self._writer.open_sale, sale, min_free_bytes=min_free_bytes))
+
+    async def void(self, payment_id: PaymentId, *, sign: SignOn) -> bool:
+        """Append the void that ``sign`` makes for an open sale and forget that sale, in one transaction.
+
+        False where it is not open: it has been forgotten, or has its record.
+        """
+        return await self._write(partial(self._writer.void, payment_id, sign=sign))
+
+    async def forget(self, payment_id: PaymentId) -> None:
+        """Drop an open sale of which nothing was approved elsewhere, nor can be."""
+        await self._write(partial(self._writer.forget, payment_id))
+
+    async def open_sales(self) -> list[OpenSale]:
+        """List the sales that are open, the oldest first."""
+        return await self._write(self._writer.open_sales)
 
     async def append(self, entry: OutboxEntry) -> AppendOutcome:
         """Store a signed record durably, spend its code and move the counters: all of it, or nothing.
@@ -233,6 +267,10 @@ class Outbox:
     async def state(self) -> OutboxState:
         """Read the state row."""
         return await self._read(self._reader.state)
+
+    async def standing(self, serial: Serial, counter: int) -> CodeStanding:
+        """Read how things stand for a code, without writing anything; ``sell`` reads it once more."""
+        return await self._read(partial(self._reader.standing, serial, counter))
 
     async def payer_sums(self, serial: Serial) -> PayerSums:
         """Sum what this payer's unacknowledged sales come to, in minor units."""

@@ -11,7 +11,14 @@ from pathlib import Path
 
 from edge.errors import NotProvisionedError, OutboxCorruptError, OutboxUnsafeError
 from edge.outbox_files import sidecar
-from edge.outbox_schema import APPLICATION_ID, SCHEMA_VERSION, declared_schema, refuse_foreign_file, schema_of
+from edge.outbox_schema import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    declared_schema,
+    refuse_foreign_file,
+    schema_of,
+    version_of,
+)
 from edge.outbox_sqlite import connect, failures_named
 from sync.ids import TerminalId
 
@@ -49,12 +56,16 @@ SELECT NOT EXISTS (
     WHERE sales.number > s.acknowledged_number AND length(sales.serial) > 0 AND spent.number IS NULL)
 FROM state AS s"""
 
+_OPEN_SALES_HAVE_NO_RECORD = "SELECT NOT EXISTS (SELECT 1 FROM open_sales JOIN payments USING (payment_id))"
+
 _AGREEMENTS = (
-    ("its newest record is not the one it counts as newest", _HEAD_AGREES),
-    ("what it counts as acknowledged is not what it holds", _ACKNOWLEDGED_AGREES),
-    ("its counters differ from its unacknowledged records", _COUNTERS_AGREE),
-    ("its chain of records is broken", _CHAIN_IS_WHOLE),
-    ("a code of an unacknowledged sale is not marked as spent", _CODES_ARE_SPENT),
+    # Since which version of the file, what is wrong where it does not hold, and the question.
+    (1, "its newest record is not the one it counts as newest", _HEAD_AGREES),
+    (1, "what it counts as acknowledged is not what it holds", _ACKNOWLEDGED_AGREES),
+    (1, "its counters differ from its unacknowledged records", _COUNTERS_AGREE),
+    (1, "its chain of records is broken", _CHAIN_IS_WHOLE),
+    (1, "a code of an unacknowledged sale is not marked as spent", _CODES_ARE_SPENT),
+    (2, "a sale it counts as open has its record", _OPEN_SALES_HAVE_NO_RECORD),
 )
 
 
@@ -75,11 +86,11 @@ def examine(path: Path, *, terminal_id: TerminalId, epoch: int) -> None:
     """
     refuse_foreign_file(path)
     with failures_named(), closing(connect(path, mode="ro", connection_class=sqlite3.Connection)) as connection:
-        _check_made_by_us(connection)
-        _check_schema(connection)
+        version = _check_made_by_us(connection)
+        _check_schema(connection, version)
         _check_structure(connection, size=path.stat().st_size)
         _check_identity(connection, terminal_id=terminal_id, epoch=epoch)
-        _check_agreement(connection)
+        _check_agreement(connection, version)
         _check_contents(connection)
 
 
@@ -94,17 +105,20 @@ def check_content(number: int, *, signed_record: bytes, digest: bytes) -> None:
         raise OutboxCorruptError(f"Record {number} in the outbox is damaged.")
 
 
-def _check_made_by_us(connection: sqlite3.Connection) -> None:
+def _check_made_by_us(connection: sqlite3.Connection) -> int:
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise OutboxUnsafeError("The file in the outbox's place was made by another program.")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
-        raise OutboxUnsafeError(f"The outbox has version {version}; this terminal reads version {SCHEMA_VERSION}.")
+    version = version_of(connection)
+    if not 1 <= version <= SCHEMA_VERSION:
+        raise OutboxUnsafeError(
+            f"The outbox has version {version}; this terminal reads versions up to {SCHEMA_VERSION}."
+        )
+    return version
 
 
-def _check_schema(connection: sqlite3.Connection) -> None:
+def _check_schema(connection: sqlite3.Connection, version: int) -> None:
     """Compare the declarations word by word: to SQLite one damaged letter is only another column or another limit."""
-    if schema_of(connection) != declared_schema():
+    if schema_of(connection) != declared_schema(version):
         raise OutboxCorruptError("The outbox's file is damaged: its tables are not declared as they were made.")
 
 
@@ -122,8 +136,10 @@ def _check_identity(connection: sqlite3.Connection, *, terminal_id: TerminalId, 
         raise OutboxUnsafeError("The outbox belongs to another terminal or to another epoch of this one.")
 
 
-def _check_agreement(connection: sqlite3.Connection) -> None:
-    for contradiction, holds in _AGREEMENTS:
+def _check_agreement(connection: sqlite3.Connection, version: int) -> None:
+    for since_version, contradiction, holds in _AGREEMENTS:
+        if version < since_version:
+            continue
         if connection.execute(holds).fetchone()[0] != 1:
             raise OutboxCorruptError(f"The outbox contradicts itself: {contradiction}.")
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from edge.outbox_check import check_content
 from edge.outbox_sqlite import connect, failures_named
-from edge.outbox_standing import IS_SPENT, PAYER_SUMS, READ_STATE
+from edge.outbox_standing import IS_SPENT, PAYER_SUMS, READ_STATE, read_standing
 from edge.outbox_types import (
+    CodeStanding,
     Decline,
     HistoryRow,
     OutboxState,
@@ -20,7 +21,10 @@ from edge.outbox_types import (
     StoredRecord,
 )
 from sync.ids import Serial
+from sync.online import OnlineReason
 from sync.refusals import Refusal
+
+_REFUSALS = frozenset(Refusal)
 
 _READ_QUEUE = """
 SELECT unacknowledged_count AS count, unacknowledged_amount_minor AS amount_minor,
@@ -63,6 +67,11 @@ class OutboxReader:
         (row,) = self._rows(READ_STATE)
         return OutboxState(**dict(row))
 
+    def standing(self, serial: Serial, counter: int) -> CodeStanding:
+        """Read what a decision about this code looks at, as of one moment."""
+        with failures_named():
+            return read_standing(self._connection, serial, counter)
+
     def payer_sums(self, serial: Serial) -> PayerSums:
         """Sum this payer's unacknowledged sales."""
         (row,) = self._rows(PAYER_SUMS, serial)
@@ -98,9 +107,7 @@ class OutboxReader:
 
     def declines(self, limit: int) -> list[Decline]:
         """List declined sales, newest first."""
-        return [
-            Decline(**dict(row) | {"refusal": Refusal(row["refusal"])}) for row in self._rows(_READ_DECLINES, limit)
-        ]
+        return [Decline(**dict(row) | {"refusal": _why(row["refusal"])}) for row in self._rows(_READ_DECLINES, limit)]
 
     def queue(self) -> QueueSummary:
         """Say how much waits for the cloud, and since when."""
@@ -111,6 +118,10 @@ class OutboxReader:
         # Reading to the end ends the statement's snapshot, so that it holds up no checkpoint.
         with failures_named(), closing(self._connection.execute(sql, values)) as cursor:
             return cursor.fetchall()
+
+
+def _why(name: str) -> Refusal | OnlineReason:
+    return Refusal(name) if name in _REFUSALS else OnlineReason(name)
 
 
 def _stored_record(row: sqlite3.Row) -> StoredRecord:

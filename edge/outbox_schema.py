@@ -18,8 +18,8 @@ from sync.ids import TerminalId
 
 APPLICATION_ID = 0x54424F58
 """ASCII "TBOX" in the file's header: tells our file from any other SQLite database."""
-SCHEMA_VERSION = 1
-"""``user_version`` of the file; the code refuses every other."""
+SCHEMA_VERSION = 2
+"""``user_version`` of a file as it is made now. An older one is brought up to it; a newer one is refused."""
 
 _HEADER_SIZE = 100
 _MAGIC = b"SQLite format 3\0"
@@ -87,6 +87,54 @@ CREATE TABLE declines (
 """
 
 
+# Version 2. What left the box about a sale that has no record yet; ``edge/outbox_open_sales.py`` works with it.
+_OPEN_SALES = """
+CREATE TABLE open_sales (
+    payment_id BLOB PRIMARY KEY CHECK (length(payment_id) = 16),
+    amount_minor INTEGER NOT NULL CHECK (amount_minor > 0),
+    currency TEXT NOT NULL CHECK (length(currency) = 3),
+    request BLOB NOT NULL,
+    is_asked INTEGER NOT NULL CHECK (is_asked IN (0, 1)),
+    serial BLOB NOT NULL CHECK (length(serial) IN (0, 8)),
+    counter INTEGER NOT NULL CHECK (counter >= 0),
+    opened_at_ms INTEGER NOT NULL,
+    CHECK (is_asked OR length(request) > 0)
+) STRICT, WITHOUT ROWID;
+"""
+
+_STEPS = (_TABLES, _OPEN_SALES)
+"""What each version adds to the one before."""
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Read which version the file is of."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Add what newer versions have, whole or not at all; the file has been examined as the version it is of."""
+    version = version_of(connection)
+    if version == SCHEMA_VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for added in _STEPS[version:]:
+            for statement in _statements(added):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> list[str]:
+    # Not executescript: that one commits what is open before it begins.
+    return [statement for statement in map(str.strip, script.split(";")) if statement]
+
+
 def schema_of(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
     """Read what every table, index and view was declared as; where they lie in the file is SQLite's own."""
     return connection.execute(
@@ -95,10 +143,11 @@ def schema_of(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
 
 
 @cache
-def declared_schema() -> list[tuple[str, ...]]:
-    """Give ``schema_of`` an outbox that nothing has happened to."""
+def declared_schema(version: int) -> list[tuple[str, ...]]:
+    """Give ``schema_of`` an outbox of this version that nothing has happened to."""
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(_TABLES)
+        for added in _STEPS[:version]:
+            connection.executescript(added)
         return schema_of(connection)
 
 
@@ -138,7 +187,8 @@ def _build_and_publish(path: Path, *, terminal_id: TerminalId, epoch: int, previ
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNER_ONLY))
     with closing(connect(draft, mode="rw", connection_class=sqlite3.Connection)) as connection:
         make_safe(connection)
-        connection.executescript(_TABLES)
+        for added in _STEPS:
+            connection.executescript(added)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute(

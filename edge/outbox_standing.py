@@ -19,11 +19,17 @@ _READ_STANDING = f"""
 SELECT {IS_SPENT}, total_minor, one_way_minor, {", ".join(_STATE_FIELDS)} FROM state, ({PAYER_SUMS})"""  # noqa: S608
 
 
+def read_state(connection: sqlite3.Connection) -> OutboxState:
+    """Read the state row alone."""
+    (row,) = connection.execute(READ_STATE).fetchall()
+    return OutboxState(**dict(zip(_STATE_FIELDS, row, strict=True)))
+
+
 def read_standing(connection: sqlite3.Connection, serial: Serial, counter: int) -> CodeStanding:
     """Read what a decision about this code looks at, as of one moment."""
     # Reading to the end resets the statement, so that it does not hold up a COMMIT.
     (row,) = connection.execute(_READ_STANDING, (serial, counter)).fetchall()
-    is_spent, total_minor, one_way_minor, *state = row
+    is_spent, total_minor, one_way_minor, *state = tuple(row)
     return CodeStanding(
         state=OutboxState(**dict(zip(_STATE_FIELDS, state, strict=True))),
         sums=PayerSums(total_minor=total_minor, one_way_minor=one_way_minor),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sync.ids import PaymentId, Serial, TerminalId
+from sync.online import OnlineReason
 from sync.refusals import Refusal
 
 
@@ -109,6 +110,8 @@ class CodeStanding:
     is_spent: bool
 
 
+SignOn = Callable[[OutboxState], OutboxEntry]
+"""Signs a record that continues the chain as it stands."""
 Decide = Callable[[CodeStanding], Callable[[], OutboxEntry] | None]
 """Decides on how things stand: None where no sale is approved, else what signs its record."""
 
@@ -145,13 +148,32 @@ class QueueSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSale:
+    """A running sale that somebody outside this box was told of, so that it may have been approved elsewhere.
+
+    ``request``: the bytes of the payment request that was shown, empty where none was. ``is_asked``: an online request
+    was sent, or was about to be, on the code of ``serial`` and ``counter`` (empty and 0 before). It is kept until the
+    sale has its record: a sale, or a void.
+    """
+
+    payment_id: PaymentId
+    amount_minor: int
+    currency: str
+    request: bytes
+    is_asked: bool
+    serial: Serial
+    counter: int
+    opened_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decline:
     """A sale that was refused, kept for the merchant's eyes only."""
 
     payment_id: PaymentId
     amount_minor: int
     currency: str
-    refusal: Refusal
+    refusal: Refusal | OnlineReason
     reason_bits: int
     at_ms: int
 

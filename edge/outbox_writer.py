@@ -15,10 +15,21 @@ from typing import Any, TypeVar
 from edge.errors import BrokenInvariantError, OutboxCorruptError, OutboxError, OutboxUnknownError
 from edge.outbox_check import content_digest
 from edge.outbox_files import FileIdentity, check_room
+from edge.outbox_open_sales import forget_open_sale, open_sale, read_open_sales
+from edge.outbox_schema import bring_up_to_date
 from edge.outbox_sqlite import check_safe, connect, failures_named, is_sync_failure, make_safe
-from edge.outbox_standing import read_standing
-from edge.outbox_types import AcknowledgeOutcome, AppendOutcome, Decide, Decline, OutboxEntry, PruneCount
-from sync.ids import Serial
+from edge.outbox_standing import read_standing, read_state
+from edge.outbox_types import (
+    AcknowledgeOutcome,
+    AppendOutcome,
+    Decide,
+    Decline,
+    OpenSale,
+    OutboxEntry,
+    PruneCount,
+    SignOn,
+)
+from sync.ids import PaymentId, Serial
 from sync.record import RecordKind
 
 _log = logging.getLogger(__name__)
@@ -132,7 +143,9 @@ class OutboxWriter:
         """Store a record, spend its code and move the counters; see ``Outbox.append``."""
         return self._write(lambda: self._append(entry))
 
-    def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
+    def sell(
+        self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int, closes: PaymentId | None
+    ) -> AppendOutcome | None:
         """Read how things stand, let ``decide`` answer, and append its record; see ``Outbox.sell``."""
 
         def body() -> AppendOutcome | None:
@@ -140,9 +153,39 @@ class OutboxWriter:
             if sign is None:
                 return None
             self.check_writable(min_free_bytes)
-            return self._append(sign())
+            outcome = self._append(sign())
+            if closes is not None and outcome is AppendOutcome.APPENDED:
+                forget_open_sale(self._connection, closes)
+            return outcome
 
         return self._write(body)
+
+    def open_sale(self, sale: OpenSale, *, min_free_bytes: int) -> bool:
+        """Keep what is about to leave the box about a sale; see ``Outbox.open_sale``."""
+        self._bring_up_to_date()
+        self.check_writable(min_free_bytes)
+        return self._write(lambda: open_sale(self._connection, sale))
+
+    def void(self, payment_id: PaymentId, *, sign: SignOn) -> bool:
+        """Append a void for an open sale and forget it; see ``Outbox.void``."""
+
+        def body() -> bool:
+            if not forget_open_sale(self._connection, payment_id):
+                return False
+            return self._append(sign(read_state(self._connection))) is AppendOutcome.APPENDED
+
+        self._bring_up_to_date()
+        return self._write(body)
+
+    def forget(self, payment_id: PaymentId) -> None:
+        """Drop an open sale; see ``Outbox.forget``."""
+        self._bring_up_to_date()
+        self._write(lambda: forget_open_sale(self._connection, payment_id))
+
+    def open_sales(self) -> list[OpenSale]:
+        """List the open sales, the oldest first."""
+        self._bring_up_to_date()
+        return self._write(lambda: read_open_sales(self._connection))
 
     def acknowledge(
         self, *, number: int, head_hash: bytes, contact_ms: int, boot_id: str | None, monotonic_ms: int | None
@@ -188,6 +231,12 @@ class OutboxWriter:
             return PruneCount(records=records, spent_marks=spent)
 
         return self._write(body)
+
+    def _bring_up_to_date(self) -> None:
+        """Add the tables of newer versions; asked by what needs them, since a full card can still be read and sent."""
+        self._refuse_when_stopped()
+        with self._stopping_when_corrupt():
+            bring_up_to_date(self._connection)
 
     def check_writable(self, min_free_bytes: int) -> None:
         """Raise unless the next append can be expected to reach the card; see ``Outbox.check_writable``."""

@@ -10,11 +10,15 @@ from edge.timekeeping import Reading
 from sync.ids import PaymentId, Serial, TerminalId
 from sync.keys import SigningKey
 from sync.message import Message
+from sync.online import ONLINE_REQUEST, OnlineRequest
 from sync.payment_code import CodeMode, PaymentCode
+from sync.payment_request import PAYMENT_REQUEST, PaymentRequest
 from sync.receipt import RECEIPT, Receipt
 from sync.record import RECORD, ClockConfidence, Record, RecordKind, SignedRecord
 
 NO_PAYMENT = PaymentId(bytes(16))
+NO_SERIAL = Serial(bytes(8))
+"""On the receipt of a sale without payment code: its customer showed the cloud's approval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +40,20 @@ class Signer:
     def sign_sale(
         self,
         sale: Sale,
-        code: PaymentCode,
+        code: PaymentCode | None,
         *,
         chain: OutboxState,
         counters: Counters,
         versions: Versions,
         reasons: Reason,
         reading: Reading,
+        request: bytes = b"",
+        approval: bytes = b"",
     ) -> SignedRecord:
-        """Sign the record of an approved sale at the head of ``chain``."""
+        """Sign the record of an approved sale at the head of ``chain``.
+
+        ``request`` is what a two-way code or an approval answers, ``approval`` the cloud's signed yes.
+        """
         sums = (
             counters.payer_minor,
             counters.payer_one_way_minor,
@@ -56,7 +65,9 @@ class Signer:
             kind=RecordKind.SALE,
             payment_id=sale.payment_id,
             amount_minor=sale.amount.amount_minor,
-            code=code.encode(),
+            code=code.encode() if code else b"",
+            request=request,
+            approval=approval,
             sums=sums,
             versions=versions,
             reasons=reasons,
@@ -81,6 +92,8 @@ class Signer:
             payment_id=payment_id,
             amount_minor=0,
             code=b"",
+            request=b"",
+            approval=b"",
             sums=(0, 0, chain.unacknowledged_amount_minor, chain.unacknowledged_count),
             versions=versions,
             reasons=Reason(0),
@@ -88,7 +101,35 @@ class Signer:
             detail=detail,
         )
 
-    def sign_receipt(self, record: SignedRecord, code: PaymentCode) -> Message[Receipt]:
+    def sign_payment_request(self, sale: Sale, *, nonce: bytes, expires_s: int) -> Message[PaymentRequest]:
+        """Sign what the box shows for the phone to agree to."""
+        request = PaymentRequest(
+            key_id=self._key.public_key.key_id,
+            payment_id=sale.payment_id,
+            amount_minor=sale.amount.amount_minor,
+            currency=sale.amount.currency,
+            nonce=nonce,
+            expires_s=expires_s,
+        )
+        return PAYMENT_REQUEST.sign(self._key, request)
+
+    def sign_online_request(
+        self, sale: Sale, code: PaymentCode, *, request: bytes, asked_at_ms: int
+    ) -> Message[OnlineRequest]:
+        """Sign the question whether this sale may be made; ``request`` is what a two-way code answers."""
+        asked = OnlineRequest(
+            key_id=self._key.public_key.key_id,
+            terminal_id=self._terminal_id,
+            payment_id=sale.payment_id,
+            code=code.encode(),
+            request=request,
+            amount_minor=sale.amount.amount_minor,
+            currency=sale.amount.currency,
+            asked_at_ms=asked_at_ms,
+        )
+        return ONLINE_REQUEST.sign(self._key, asked)
+
+    def sign_receipt(self, record: SignedRecord, code: PaymentCode | None) -> Message[Receipt]:
         """Sign the customer's receipt for a sale record."""
         content = record.content
         receipt = Receipt(
@@ -98,8 +139,8 @@ class Signer:
             number=content.number,
             record_hash=record.hash,
             payment_id=content.payment_id,
-            serial=code.serial,
-            counter=code.counter,
+            serial=code.serial if code else NO_SERIAL,
+            counter=code.counter if code else 0,
             amount_minor=content.amount_minor,
             currency=content.currency,
             time_ms=content.authorised_at_ms,
@@ -114,6 +155,8 @@ class Signer:
         payment_id: PaymentId,
         amount_minor: int,
         code: bytes,
+        request: bytes,
+        approval: bytes,
         sums: tuple[int, int, int, int],
         versions: Versions,
         reasons: Reason,
@@ -131,8 +174,8 @@ class Signer:
             amount_minor=amount_minor,
             currency=versions.currency,
             code=code,
-            request=b"",
-            approval=b"",
+            request=request,
+            approval=approval,
             policy_version=versions.policy,
             snapshot_version=versions.snapshot,
             sums_before=sums,

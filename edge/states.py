@@ -1,7 +1,6 @@
-"""The terminal's states: one sale at a time, from the amount to the result. Pure.
+"""The terminal's states, what happens to them, and what the shell is asked for: plain values, one sale at a time.
 
-``step(state, event, now_ms=…)`` gives the next state and the effects that the shell carries out. Durations are on
-the monotonic clock.
+``edge/steps.py`` says what leads where. Durations are on the monotonic clock.
 """
 
 from dataclasses import dataclass, field
@@ -10,12 +9,8 @@ from typing import assert_never
 
 from sync.ids import PaymentId
 from sync.money import Money
+from sync.online import OnlineReason
 from sync.refusals import Refusal
-
-SALE_MS_MAX = 120_000
-"""A sale that found no code in two minutes ends by itself."""
-APPROVED_SHOWN_MS = 4_000
-DECLINED_SHOWN_MS = 8_000
 
 NOT_A_PAYMENT_CODE = frozenset(
     {
@@ -51,15 +46,16 @@ class ResultKind(StrEnum):
 class Result:
     """How the last sale ended, and what is to be shown of it.
 
-    ``record_number`` of an approved sale; ``receipt_text`` for its QR code; ``words`` only where the box itself
-    failed, else the refusal names the words.
+    ``record_number`` of an approved sale, ``is_by_cloud`` where the cloud has said yes to it; ``receipt_text`` for its
+    QR code; ``words`` only where the box itself failed, else the refusal names the words.
     """
 
     kind: ResultKind
-    refusal: Refusal | None = None
+    refusal: Refusal | OnlineReason | None = None
     record_number: int | None = None
     receipt_text: str = ""
     words: str = ""
+    is_by_cloud: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +65,38 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Scanning:
-    """Looks for a payment code until ``ends_at_ms``; ``hint`` says why the last text seen was passed over."""
+    """Looks for a payment code until ``ends_at_ms``; ``hint`` says why the last text seen was passed over.
+
+    ``request_text`` is the payment request that is shown for the customer's phone, if one is.
+    """
 
     sale: Sale
     ends_at_ms: int
     hint: Refusal | None = None
+    request_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Authorising:
     """A code was seen and is being decided; nothing interrupts this, since an approval may already be written."""
+
+    sale: Sale
+    ends_at_ms: int
+    request_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AskingCloud:
+    """The question is out; what the cloud has not answered until ``silent_at_ms`` is decided without it."""
+
+    sale: Sale
+    asked_at_ms: int
+    silent_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerAsked:
+    """The customer is asked on the phone, until ``ends_at_ms``."""
 
     sale: Sale
     ends_at_ms: int
@@ -93,7 +111,17 @@ class ShowingResult:
     until_ms: int
 
 
-State = Idle | Scanning | Authorising | ShowingResult
+State = Idle | Scanning | Authorising | AskingCloud | CustomerAsked | ShowingResult
+
+
+class WaitEnd(StrEnum):
+    """Why nobody waits for the cloud's word any more."""
+
+    SILENCE = "silence"
+    """The cloud has said nothing in time, or cannot be reached at all."""
+    TIMED_OUT = "timed_out"
+    """The customer was asked and has not answered in time."""
+    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +135,45 @@ class TextRead:
 
     payment_id: PaymentId
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestWanted:
+    """Somebody wants the payment request of this payment to be shown."""
+
+    payment_id: PaymentId
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMade:
+    """The payment request is on the card and may be shown; an empty text says why not in ``problem``."""
+
+    payment_id: PaymentId
+    text: str
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudAsked:
+    """The question about this payment is on its way; the cloud is given ``patience_ms`` for its answer."""
+
+    payment_id: PaymentId
+    patience_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionTaken:
+    """The broker has the question, so that the answer is worth ``patience_ms`` from when it was asked."""
+
+    payment_id: PaymentId
+    patience_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerWasAsked:
+    """The cloud asks the customer about this payment."""
+
+    payment_id: PaymentId
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +202,19 @@ class TimePassed:
     """A moment came that the state asked to be woken at."""
 
 
-Event = SaleStarted | TextRead | SaleAuthorised | SaleCancelled | CameraFailed | TimePassed
+Event = (
+    SaleStarted
+    | TextRead
+    | RequestWanted
+    | RequestMade
+    | CloudAsked
+    | QuestionTaken
+    | CustomerWasAsked
+    | SaleAuthorised
+    | SaleCancelled
+    | CameraFailed
+    | TimePassed
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +238,28 @@ class Authorise:
 
 
 @dataclass(frozen=True, slots=True)
+class MakeRequest:
+    """Make this sale's payment request and store it."""
+
+    sale: Sale
+
+
+@dataclass(frozen=True, slots=True)
+class StopWaiting:
+    """Let the chain wait no longer for the cloud's word on this payment; it ends with a result all the same."""
+
+    payment_id: PaymentId
+    why: WaitEnd
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSale:
+    """The payment ended without a code that was decided on: take back what its request may have brought about."""
+
+    payment_id: PaymentId
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Sound and light for this result."""
 
@@ -172,7 +273,7 @@ class RefuseBusy:
     sale: Sale
 
 
-Effect = StartReading | StopReading | Authorise | Announce | RefuseBusy
+Effect = StartReading | StopReading | Authorise | MakeRequest | StopWaiting | CloseSale | Announce | RefuseBusy
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,71 +286,10 @@ class Step:
     @property
     def wake_at_ms(self) -> int | None:
         match self.state:
-            case Scanning(ends_at_ms=at_ms) | ShowingResult(until_ms=at_ms):
+            case Scanning(ends_at_ms=at_ms) | CustomerAsked(ends_at_ms=at_ms) | ShowingResult(until_ms=at_ms):
+                return at_ms
+            case AskingCloud(silent_at_ms=at_ms):
                 return at_ms
             case Idle() | Authorising():
                 return None
         assert_never(self.state)
-
-
-def step(state: State, event: Event, *, now_ms: int) -> Step:
-    """Return the next state and its effects; an event that means nothing in this state changes nothing."""
-    match state:
-        case Idle() | ShowingResult():
-            return _when_free(state, event, now_ms=now_ms)
-        case Scanning():
-            return _when_scanning(state, event, now_ms=now_ms)
-        case Authorising():
-            return _when_authorising(state, event, now_ms=now_ms)
-    assert_never(state)
-
-
-def _when_free(state: Idle | ShowingResult, event: Event, *, now_ms: int) -> Step:
-    match event:
-        case SaleStarted(sale):
-            return Step(Scanning(sale, now_ms + SALE_MS_MAX), (StartReading(sale.payment_id),))
-        case TimePassed():
-            is_over = isinstance(state, ShowingResult) and now_ms >= state.until_ms
-            return Step(Idle() if is_over else state)
-        case SaleCancelled(payment_id):
-            is_shown = isinstance(state, ShowingResult) and state.sale.payment_id == payment_id
-            return Step(Idle() if is_shown else state)
-        case TextRead() | SaleAuthorised() | CameraFailed():
-            return Step(state)
-    assert_never(event)
-
-
-def _when_scanning(state: Scanning, event: Event, *, now_ms: int) -> Step:
-    match event:
-        case TextRead(payment_id, text) if payment_id == state.sale.payment_id:
-            return Step(Authorising(state.sale, state.ends_at_ms), (StopReading(), Authorise(state.sale, text)))
-        case SaleCancelled(payment_id) if payment_id == state.sale.payment_id:
-            return _end(state.sale, Result(ResultKind.CANCELLED), now_ms=now_ms, before=(StopReading(),))
-        case TimePassed() if now_ms >= state.ends_at_ms:
-            return _end(state.sale, Result(ResultKind.TIMED_OUT), now_ms=now_ms, before=(StopReading(),))
-        case CameraFailed(payment_id, words) if payment_id == state.sale.payment_id:
-            failed = Result(ResultKind.FAILED, words=words)
-            return _end(state.sale, failed, now_ms=now_ms, before=(StopReading(),))
-        case SaleStarted(sale):
-            return Step(state, (RefuseBusy(sale),))
-        case TextRead() | TimePassed() | SaleCancelled() | SaleAuthorised() | CameraFailed():
-            return Step(state)
-    assert_never(event)
-
-
-def _when_authorising(state: Authorising, event: Event, *, now_ms: int) -> Step:
-    match event:
-        case SaleAuthorised(payment_id, result) if payment_id == state.sale.payment_id:
-            if result.refusal in NOT_A_PAYMENT_CODE and now_ms < state.ends_at_ms:
-                return Step(Scanning(state.sale, state.ends_at_ms, hint=result.refusal), (StartReading(payment_id),))
-            return _end(state.sale, result, now_ms=now_ms)
-        case SaleStarted(sale):
-            return Step(state, (RefuseBusy(sale),))
-        case SaleAuthorised() | TextRead() | SaleCancelled() | CameraFailed() | TimePassed():
-            return Step(state)
-    assert_never(event)
-
-
-def _end(sale: Sale, result: Result, *, now_ms: int, before: tuple[Effect, ...] = ()) -> Step:
-    shown_ms = APPROVED_SHOWN_MS if result.kind is ResultKind.APPROVED else DECLINED_SHOWN_MS
-    return Step(ShowingResult(sale, result, now_ms + shown_ms), (*before, Announce(result)))

@@ -9,15 +9,21 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edge.authorise import Authoriser
+from edge.errors import EdgeError
 from edge.states import (
     NOT_A_PAYMENT_CODE,
     Announce,
     Authorise,
     CameraFailed,
+    CloseSale,
+    CustomerAsked,
     Effect,
     Event,
     Idle,
+    MakeRequest,
     RefuseBusy,
+    RequestMade,
+    RequestWanted,
     Result,
     Sale,
     SaleAuthorised,
@@ -27,10 +33,11 @@ from edge.states import (
     StartReading,
     State,
     StopReading,
+    StopWaiting,
     TextRead,
     TimePassed,
-    step,
 )
+from edge.steps import step
 from sync.clock import Clock
 from sync.ids import PaymentId, RandomBytes, make_payment_id
 from sync.money import Money
@@ -113,8 +120,8 @@ class Terminal:
 
     @property
     def time_left_ms(self) -> int | None:
-        """How long the running sale still looks for a code; None where none does."""
-        if not isinstance(self.state, Scanning):
+        """How long the running sale still looks for a code, or waits for the customer; None where it does neither."""
+        if not isinstance(self.state, Scanning | CustomerAsked):
             return None
         return max(0, self.state.ends_at_ms - self._clock.monotonic_ms())
 
@@ -130,9 +137,22 @@ class Terminal:
             raise BusyError
         return sale
 
+    async def show_request(self, payment_id: PaymentId) -> str | None:
+        """Show the payment request of the sale that looks for a code, and return its text; None where none does."""
+        await self._events.put(RequestWanted(payment_id))
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._shows_request(payment_id) or not self._is_scanning(payment_id))
+        return self.state.request_text if isinstance(self.state, Scanning) and self._shows_request(payment_id) else None
+
     async def cancel_sale(self, payment_id: PaymentId) -> None:
-        """Take the sale back while it is still scanning; later it changes nothing."""
+        """Take the sale back while it is scanning or waiting for the cloud; otherwise this changes nothing."""
         await self._events.put(SaleCancelled(payment_id))
+
+    def _is_scanning(self, payment_id: PaymentId) -> bool:
+        return isinstance(self.state, Scanning) and self.state.sale.payment_id == payment_id
+
+    def _shows_request(self, payment_id: PaymentId) -> bool:
+        return self._is_scanning(payment_id) and isinstance(self.state, Scanning) and bool(self.state.request_text)
 
     def _knows(self, sale: Sale) -> bool:
         return sale.payment_id in self._refused_busy or (
@@ -159,6 +179,12 @@ class Terminal:
                 await self._stop_reading()
             case Authorise(sale, text):
                 tasks.create_task(self._authorise(sale, text))
+            case MakeRequest(sale):
+                tasks.create_task(self._make_request(sale))
+            case StopWaiting(payment_id, why):
+                self._authoriser.stop_waiting(payment_id, why)
+            case CloseSale(payment_id):
+                tasks.create_task(self._close(payment_id))
             case Announce(result):
                 self._signals.announce(result)
             case RefuseBusy(sale):
@@ -183,7 +209,21 @@ class Terminal:
             await asyncio.wait((reading,))
 
     async def _authorise(self, sale: Sale, text: str) -> None:
-        products = await self._authoriser.authorise(sale, text)
+        products = await self._authoriser.authorise(sale, text, tell=self._events.put)
         if products.refusal in NOT_A_PAYMENT_CODE:
             self._passed_over = (sale.payment_id, text)
         await self._events.put(SaleAuthorised(sale.payment_id, products.result()))
+
+    async def _make_request(self, sale: Sale) -> None:
+        try:
+            shown = await self._authoriser.open_sales.show_request(sale)
+        except EdgeError as error:
+            _log.warning("request_not_shown code=%s", error.code)
+            await self._events.put(RequestMade(sale.payment_id, "", str(error)))
+        else:
+            await self._events.put(RequestMade(sale.payment_id, shown.to_text() if shown else ""))
+
+    async def _close(self, payment_id: PaymentId) -> None:
+        await self._authoriser.end_sale(payment_id)
+        # What was appended is to be sent, although nothing on the display has changed.
+        self._on_change(self.state)

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from edge.errors import NotProvisionedError, TrustBrokenError
 from sync.acknowledgement import ACKNOWLEDGEMENT, Acknowledgement
+from sync.approval import APPROVAL, Approval
 from sync.certificate import TERMINAL_CERTIFICATE, TerminalCertificate
 from sync.enrolment import ENROLMENT_ANSWER, EnrolmentAnswer
 from sync.ids import KeyId, Serial
 from sync.keys import PublicKey, parse_public_key
 from sync.message import Message
+from sync.online import ONLINE_ANSWER, OnlineAnswer
 from sync.policy import Policy, open_policy
 from sync.refusals import Refusal
 from sync.roles import RoleUse
@@ -95,6 +97,22 @@ class Trust:
             return message
         is_ours = message.content.terminal_id == self.identity.terminal.terminal_id
         return message.content if is_ours else Refusal.WRONG_TERMINAL
+
+    def open_answer(self, encoded: bytes) -> Message[OnlineAnswer] | Refusal:
+        """Verify an online answer for this terminal; which question it answers is the asker's to check."""
+        message = ONLINE_ANSWER.open(encoded, lambda answer: self._approval_key(answer.key_id, answer.expires_ms))
+        if isinstance(message, Refusal):
+            return message
+        return message if message.content.terminal_id == self.identity.terminal.terminal_id else Refusal.WRONG_TERMINAL
+
+    def verify_approval(self, approval: Message[Approval]) -> Refusal | None:
+        """Check the cloud's signature under an approval that a customer carried; what it answers is checked besides."""
+        key = self._approval_key(approval.content.key_id, approval.content.expires_s * 1000)
+        return key if isinstance(key, Refusal) else APPROVAL.verify(approval, key)
+
+    def _approval_key(self, key_id: KeyId, expires_ms: int) -> PublicKey | Refusal:
+        """Return the approval key that was valid to the end of what it signed: neither type tells when it was made."""
+        return self.held.issuers.find(RoleUse.APPROVAL, key_id, at_ms=expires_ms - 1)
 
     def take_snapshot(self, encoded: bytes, *, now_ms: int) -> Refusal | None:
         """Verify and keep a full snapshot; the same version again is no fault and changes nothing."""

@@ -6,13 +6,13 @@ The engine (``sync/uploader.py``) decides; here are only the outbox, the link, t
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Protocol
 
 from edge.authorise import Authoriser
 from edge.box_clock import BoxClock
 from edge.errors import OutboxCorruptError, OutboxLockedError, OutboxNotWritableError
 from edge.outbox import Outbox
 from edge.outbox_types import AcknowledgeOutcome, StoredRecord
+from edge.publisher import Publisher, SendFailed
 from edge.trust import Trust
 from sync.acknowledgement import HELLO, NONCE_SIZE, Acknowledgement, Hello
 from sync.batch import encode_batch
@@ -59,16 +59,6 @@ JITTER_SIZE = 6
 """Bytes of chance behind one jitter: 48 bits fit a float exactly, so that it stays below 1."""
 CARD_FAILURES = (OutboxNotWritableError, OutboxLockedError)
 """A card that takes no writes now stops no sending, or a full box could never get rid of its sales."""
-
-
-class Publisher(Protocol):
-    """What can send; raising tells that the link is away, which the engine finds out by the missing answer."""
-
-    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None: ...
-
-
-class SendFailed(Exception):  # noqa: N818 - named for what happened.
-    """The message could not be handed to the broker."""
 
 
 class Uplink:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sync.online import OnlineReason
 from sync.refusals import Refusal
 
 
@@ -42,6 +43,7 @@ _WORDS: dict[Refusal, Words] = {
     Refusal.CODE_FROM_FUTURE: Words("The code lies in the future.", "Check the time of phone and box."),
     Refusal.CODE_EXPIRED: Words("The code is too old.", _SHOW_ANOTHER),
     Refusal.REQUEST_MISMATCH: Words("The code answers another request.", "Start the sale again."),
+    Refusal.MESSAGE_EXPIRED: Words("The approval is too old.", "Start the sale again."),
     Refusal.SNAPSHOT_EXPIRED: Words("The box's trust list has expired.", _CONNECT),
     Refusal.POLICY_EXPIRED: Words("The box's limits have expired.", _CONNECT),
     Refusal.AMOUNT_INVALID: Words("This amount cannot be taken.", "Enter another amount."),
@@ -62,7 +64,9 @@ _WORDS: dict[Refusal, Words] = {
     Refusal.OVER_STEPPED_DOWN_LIMIT: Words(
         "The limit is lower now, because the box has been without network for long.", _OTHER_WAY
     ),
-    Refusal.FLOOR_CLOCK_NEEDS_TWO_WAY: Words("The box is not sure of the time.", _CONNECT),
+    Refusal.FLOOR_CLOCK_NEEDS_TWO_WAY: Words(
+        "The box is not sure of the time.", "Let the phone scan the box's request, or connect the box."
+    ),
     Refusal.FLOOR_CLOCK_SALES_USED_UP: Words("The box is not sure of the time.", _CONNECT),
     Refusal.SELECTED_FOR_ONLINE: Words("This sale must be checked online.", "Try again."),
     Refusal.QUARANTINED: Words(
@@ -73,6 +77,30 @@ _WORDS: dict[Refusal, Words] = {
 }
 
 
-def words_of(refusal: Refusal) -> Words:
+_OUR_SIDE = "Ask for another way to pay, and call support."
+
+_WORDS_OF_THE_CLOUD: dict[OnlineReason, Words] = {
+    OnlineReason.NONE: Words("The cloud has declined this payment.", "Ask for another way to pay."),
+    OnlineReason.PAYMENT_SEEN: Words("The cloud knows another sale by this number.", "Start the sale again."),
+    OnlineReason.PAYMENT_VOIDED: Words("This sale was taken back.", "Start the sale again."),
+    OnlineReason.CODE_USED: Words("This code was used before.", _SHOW_ANOTHER),
+    OnlineReason.CODE_UNKNOWN: Words("The cloud does not know this code.", "Do not accept it."),
+    OnlineReason.SESSION_USED: Words("This code was used before.", _SHOW_ANOTHER),
+    OnlineReason.SESSION_EXPIRED: Words("The code is too old.", _SHOW_ANOTHER),
+    OnlineReason.SESSION_TAKEN: Words("The customer is being asked about another sale.", _SHOW_ANOTHER),
+    OnlineReason.INSUFFICIENT_BALANCE: Words("The customer's money does not cover this amount.", _OTHER_WAY),
+    OnlineReason.DAILY_LIMIT_EXCEEDED: Words("The customer's limit for today is reached.", _OTHER_WAY),
+    OnlineReason.CUSTOMER_NOT_ACTIVE: Words("The customer's wallet is closed.", "Ask for another way to pay."),
+    OnlineReason.MERCHANT_NOT_ACTIVE: Words("This shop may not take payments.", _OUR_SIDE),
+    OnlineReason.TERMINAL_NOT_ACTIVE: Words("This box may not take payments.", _OUR_SIDE),
+    OnlineReason.REJECTED_BY_CUSTOMER: Words("The customer said no.", "Ask for another way to pay."),
+    OnlineReason.CANCELLED_BY_MERCHANT: Words("The sale was taken back.", "Start the sale again."),
+    OnlineReason.NOT_CONFIRMED_IN_TIME: Words("The customer did not confirm in time.", "Start the sale again."),
+}
+
+
+def words_of(refusal: Refusal | OnlineReason) -> Words:
     """Return the words of a refusal; those that only a damaged code can cause share one sentence."""
+    if isinstance(refusal, OnlineReason):
+        return _WORDS_OF_THE_CLOUD[refusal]
     return _WORDS.get(refusal, Words("The code could not be read.", _SHOW_ANOTHER))

@@ -13,9 +13,12 @@ import uvicorn
 from edge.kiosk_api import build_api
 from edge.states import Authorising, ShowingResult
 from sync.money import Money
+from sync.online import OnlineOutcome
+from sync.payment_request import ShownRequest, read_payment_request
 from tests.e2e.browser import Browser, Page, chromium
 from tests.fakes.edge_terminal import Counter, running_terminal
 from tests.fakes.edge_world import EdgeWorld
+from tests.fakes.scripted_cloud import ScriptedCloud
 
 SMALL, LARGE = (800, 480), (1280, 800)
 
@@ -152,6 +155,55 @@ async def test_a_declined_sale_says_why_and_what_to_do(
         await page.press("5")
         await page.until(showing("pad"))
         assert await page.text("#amount") == "0.05 EUR"
+
+
+async def test_a_request_is_shown_for_the_phone_and_its_answer_read(counter: Counter, browser: Browser) -> None:
+    async with shown(counter, browser, SMALL) as page:
+        await page.press(*"8000", "Enter")
+        await page.until(showing("scanning"))
+        await page.click("#show-request")
+        await page.until("document.querySelector('#request-picture').naturalWidth > 0")
+        assert await page.text("#scanning-instruction") == "The phone scans this, then shows its answer to the camera."
+        await assert_readable(page)
+        request = read_payment_request(
+            (await page.run("fetch('/v1/state').then((answer) => answer.json())"))["request"]
+        )
+        assert isinstance(request, ShownRequest)
+        counter.scanner.show(counter.box.phone("alice").two_way_code(request.short_hash).to_text())
+        await page.until(showing("result"))
+        assert await page.text("#result-title") == "Approved – will be sent"
+
+
+async def test_the_display_waits_for_the_customer_and_shows_the_clouds_yes_in_green(
+    surroundings: EdgeWorld, browser: Browser
+) -> None:
+    surroundings.publisher = cloud = ScriptedCloud(surroundings.world)
+    async with (
+        surroundings.running() as box,
+        running_terminal(box) as counter,
+        shown(counter, browser, SMALL) as page,
+    ):
+        assert box.questions is not None
+        await page.press(*"30000", "Enter")
+        await page.until(showing("scanning"))
+        counter.scanner.show(box.code("alice").to_text())
+        await page.until(showing("deciding"))
+        await page.until("document.querySelector('#deciding-words').innerText === 'Asking the cloud …'")
+        await assert_readable(page)
+        cloud.say(box.questions, OnlineOutcome.CUSTOMER_ASKED)
+        await page.until("document.querySelector('#deciding-words').innerText.startsWith('The customer is asked')")
+        assert re.fullmatch(r"2:00 left|1:5\d left", await page.text("#customer-time-left"))
+        await assert_readable(page)
+        cloud.say(box.questions, OnlineOutcome.APPROVED)
+        await page.until(showing("result"))
+        assert await page.run("document.querySelector('#result').dataset.kind") == "sent"
+        await page.press("Enter", *"100", "Enter")
+        await page.until(showing("scanning"))
+        counter.scanner.show(box.code("bob").to_text())
+        await page.until(showing("deciding"))
+        await page.press("Escape")
+        await page.until(showing("result"))
+        assert await page.text("#result-title") == "Cancelled"
 
 
 async def test_an_offline_box_says_how_long_and_how_much_and_what_to_do(

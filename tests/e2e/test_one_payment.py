@@ -19,12 +19,13 @@ from cloud.ledger.service import find_entry
 from cloud.main import build_app
 from cloud.payments.claim_store import cause_of
 from demo.servers import Mosquitto
-from edge.authorise import offline_s
 from edge.decision import Approved, Case, Reason, Situation, decide
 from edge.limits import Counters
 from edge.outbox import AppendOutcome
 from edge.signer import Signer, Versions, entry_of
-from edge.states import Authorise, Authorising, Idle, Sale, SaleStarted, Scanning, StartReading, TextRead, step
+from edge.states import Authorise, Authorising, Idle, Sale, SaleStarted, Scanning, StartReading, TextRead
+from edge.steps import step
+from edge.surroundings import offline_s
 from hardware.camera import open_camera
 from hardware.cameras.counter import put_on_screen
 from hardware.frame import monotonic_ms

@@ -5,9 +5,10 @@
         assert products.is_approved
 
 Everything is real but what the test must rule: the hands of the clock (``edge_world.hands``), the link
-(``edge_world.is_link_up``), the lot (``edge_world.draw``), and the card under the outbox (``edge_world.card``). Time
-stands still until ``edge_world.hands.pass_s(…)``. The keys are those of a ``SignedWorld`` (``edge_world.world``), in
-which this box is the terminal "box".
+(``edge_world.is_link_up``, and ``edge_world.publisher`` where the box is to ask the cloud), the lot
+(``edge_world.draw``), and the card under the outbox (``edge_world.card``). Time stands still until
+``edge_world.hands.pass_s(…)``. The keys are those of a ``SignedWorld`` (``edge_world.world``), in which this box is the
+terminal "box".
 
 ``running()`` may be entered again: each time is a cold start from the folder alone. What the cloud does for a box,
 ``EnrolmentDesk`` and ``box.acknowledge()`` play.
@@ -26,12 +27,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from edge.authorise import Authorisation, Authoriser
+from edge.authorisation import Authorisation
+from edge.authorise import Authoriser
 from edge.box_clock import BoxClock, Hands
 from edge.enrolment import enrol
 from edge.health import HealthReader
 from edge.outbox import Outbox
 from edge.outbox_types import AcknowledgeOutcome
+from edge.publisher import Publisher
+from edge.questions import Questions
 from edge.settings import TerminalSettings
 from edge.signer import Signer
 from edge.states import Sale
@@ -180,6 +184,7 @@ class EdgeWorld:
         self.card = Card()
         self.is_link_up = False
         self.link_words = ""
+        self.publisher: Publisher | None = None
         self.draw = NEVER_DRAWN
         self._has_contact = has_contact
 
@@ -263,6 +268,10 @@ class RunningBox:
 
     def __post_init__(self) -> None:
         self.signer = Signer(self.surroundings.terminal.key, self.trust.identity.terminal.terminal_id)
+        publisher = self.surroundings.publisher
+        self.questions = None
+        if publisher is not None:
+            self.questions = Questions(publisher=publisher, trust=self.trust, clock=self.clock)
         self.authoriser = Authoriser(
             outbox=self.outbox,
             trust=self.trust,
@@ -271,6 +280,7 @@ class RunningBox:
             draw=lambda: self.surroundings.draw,
             is_link_up=lambda: self.surroundings.is_link_up,
             free_bytes_min=self.free_bytes_min,
+            questions=self.questions,
         )
         self.health = HealthReader(
             outbox=self.outbox,

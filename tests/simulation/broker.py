@@ -9,7 +9,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from edge.uplink import SendFailed
+from edge.publisher import SendFailed
 from sync.errors import LinkError
 from sync.topics import Direction, parse_topic
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from cloud.db import run_transaction
-from edge.authorise import Authorisation, Authoriser
+from edge.authorisation import Authorisation
+from edge.authorise import Authoriser
 from edge.box_clock import Hands
 from edge.devices import key_store, load_link_key, load_signing_key
 from edge.downlink import Downlink

@@ -4,6 +4,7 @@ import { formatClock, formatCountdown, formatDuration, formatMoney } from "/form
 import { TEXTS } from "/texts.js";
 
 const DECIDING_SHOWN_AFTER_MS = 150; // A decision takes a few milliseconds: its screen would only flash.
+export const ENDED = ["approved", "declined", "cancelled", "timed_out", "failed"];
 const SECTIONS = ["pad", "scanning", "deciding", "result", "history", "box", "receipt-large", "lost"];
 const drawn = { history: null, findings: "" }; // Lists are drawn anew only when they changed, or they would jump.
 
@@ -17,6 +18,8 @@ export function currentSection(page) {
     const isLong = performance.now() - page.decidingSinceMs >= DECIDING_SHOWN_AFTER_MS;
     return isLong ? "deciding" : "scanning";
   }
+  // Whatever else runs, waiting is what there is to do; a box newer than this page may know more states.
+  if (page.view.state !== "idle" && !ENDED.includes(page.view.state)) return "deciding";
   return page.result ? "result" : "pad";
 }
 
@@ -108,16 +111,35 @@ function drawSale(page) {
   setText("scanning-merchant", TEXTS.amountFor(merchant));
   setMoney("scanning-amount", sale);
   setMoney("deciding-amount", sale);
+  const leftMs = Math.max(0, timeLeftMs - (performance.now() - page.heardAtMs));
+  drawWaiting(state, leftMs);
   if (state !== "scanning") return;
   setText("hint", hint ?? "");
-  const leftMs = Math.max(0, timeLeftMs - (performance.now() - page.heardAtMs));
   setText("time-left", TEXTS.timeLeft(formatCountdown(leftMs)));
   byId("time-bar").value = leftMs / 1000;
+  drawRequest(page.view);
+}
+
+function drawWaiting(state, leftMs) {
+  const words = { authorising: TEXTS.deciding, asking: TEXTS.asking, customer_asked: TEXTS.customerAsked };
+  setText("deciding-words", words[state] ?? TEXTS.busy);
+  byId("customer-time").hidden = state !== "customer_asked";
+  if (state === "customer_asked") setText("customer-time-left", TEXTS.timeLeft(formatCountdown(leftMs)));
+  byId("take-back").hidden = state === "authorising";
+}
+
+function drawRequest({ sale, request }) {
+  const isShown = Boolean(request);
+  byId("request-picture").hidden = !isShown;
+  byId("viewfinder").hidden = isShown;
+  byId("show-request").hidden = isShown;
+  setText("scanning-instruction", isShown ? TEXTS.scanRequest : TEXTS.holdCode);
+  if (isShown) setPicture("request-picture", sale.payment_id, "request");
 }
 
 function outcomeOf(view, acknowledgedNumber) {
   if (view.state === "approved") {
-    const isSent = acknowledgedNumber >= view.record_number;
+    const isSent = view.is_by_cloud || acknowledgedNumber >= view.record_number;
     return isSent
       ? { kind: "sent", icon: "sent", title: TEXTS.result.sent, happened: TEXTS.result.sentMore, toDo: "" }
       : {
@@ -153,8 +175,8 @@ function drawResult(page) {
   setText("announcement", `${outcome.title}. ${formatMoney(view.sale)}. ${outcome.happened} ${outcome.toDo}`.trim());
 }
 
-function setPicture(id, paymentId) {
-  const path = `/v1/sales/${paymentId}/receipt.svg`;
+function setPicture(id, paymentId, name = "receipt") {
+  const path = `/v1/sales/${paymentId}/${name}.svg`;
   const picture = byId(id);
   if (picture.getAttribute("src") !== path) picture.setAttribute("src", path);
 }

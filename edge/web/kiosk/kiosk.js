@@ -3,13 +3,12 @@
 // The page decides nothing. All it knows is in `page`, drawing.js draws that whole, and every word is in texts.js.
 
 import { ask, read, watch, wordsOf } from "/box.js";
-import { byId, cell, currentSection, draw } from "/drawing.js";
+import { byId, cell, currentSection, draw, ENDED } from "/drawing.js";
 import { TEXTS } from "/texts.js";
 
 const PRESETS_MINOR = [1000, 2000, 5000, 10000];
 const AMOUNT_MINOR_MAX = 1_000_000_000;
 const APPROVAL_LINGERS_MS = 20_000; // Long enough to scan the receipt; any key or touch ends it before.
-const ENDED = ["approved", "declined", "cancelled", "timed_out", "failed"];
 
 const page = {
   view: null, // What the box said last.
@@ -52,7 +51,7 @@ function take(view) {
     page.screen = "sale";
     page.receipt = null;
   }
-  if (view.state === "scanning" || view.state === "authorising") page.result = null;
+  if (view.state !== "idle" && !ENDED.includes(view.state)) page.result = null;
   page.decidingSinceMs = view.state === "authorising" ? (page.decidingSinceMs ?? performance.now()) : null;
   if (ENDED.includes(view.state) && view.sale.payment_id !== page.dismissed) {
     const isApproved = view.state === "approved";
@@ -91,7 +90,9 @@ async function startSale(amountMinor) {
   page.padError = "";
   render();
   try {
-    await ask("/v1/sales", { amount_minor: amountMinor });
+    // A box that is not sure of the time takes only codes that answer its request.
+    const isFloorClock = page.view.box.clock === "floor";
+    await ask("/v1/sales", { amount_minor: amountMinor, show_request: isFloorClock });
     page.amountMinor = 0;
   } catch (error) {
     page.amountMinor = amountMinor;
@@ -99,6 +100,16 @@ async function startSale(amountMinor) {
   }
   page.isAsking = false;
   render();
+}
+
+async function showRequest() {
+  const paymentId = page.view?.sale?.payment_id;
+  if (!paymentId) return;
+  try {
+    await ask(`/v1/sales/${paymentId}/request`);
+  } catch (error) {
+    page.padError = wordsOf(error);
+  }
 }
 
 async function cancelSale() {
@@ -179,7 +190,7 @@ function onKey(event) {
   const shown = currentSection(page);
   if (event.key === "Escape") {
     if (shown === "pad") setAmount(0);
-    else if (shown === "scanning") cancelSale();
+    else if (shown === "scanning" || shown === "deciding") cancelSale();
     else if (shown === "result") byId("done").click();
     else if (page.screen !== "sale") goBack();
   } else if (event.key === "Enter") {
@@ -200,6 +211,7 @@ function onKey(event) {
 function build() {
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = TEXTS[element.dataset.text];
   for (const id of ["receipt-picture", "receipt-large-picture"]) byId(id).alt = TEXTS.receiptPicture;
+  byId("request-picture").alt = TEXTS.requestPicture;
   byId("presets").append(
     ...PRESETS_MINOR.map((amountMinor) => button(String(amountMinor / 100), () => setAmount(amountMinor))),
   );
@@ -224,6 +236,8 @@ function listen() {
   const actions = {
     start: () => startSale(page.amountMinor),
     cancel: cancelSale,
+    "take-back": cancelSale,
+    "show-request": showRequest,
     again: tryAgain,
     done: () => {
       leaveResult();

@@ -9,6 +9,7 @@ from edge.decision import (
     Check,
     Situation,
     check_amount,
+    check_answers_request,
     check_box,
     check_clock,
     check_freshness,
@@ -31,7 +32,8 @@ from tests.fakes.signed_world import GRANT_LIFETIME_S, HOUR_S, NOW_MS, NOW_S, SE
 
 WORLD = SignedWorld()
 ONE_WAY = WORLD.phone("alice").one_way_code()
-TWO_WAY = WORLD.phone("alice").two_way_code(bytes(16))
+REQUEST_HASH = bytes(16)
+TWO_WAY = WORLD.phone("alice").two_way_code(REQUEST_HASH)
 SESSION = WORLD.session_code("alice")
 ISSUED_S = ONE_WAY.grant.issued_s
 EXPIRES_MS = NOW_MS + 100 * HOUR_S * 1000
@@ -47,6 +49,7 @@ SITUATION = Situation(
     snapshot_expires_ms=EXPIRES_MS,
     policy_expires_ms=EXPIRES_MS,
     selection_draw=999_999,
+    request_hash=REQUEST_HASH,
 )
 
 
@@ -136,6 +139,13 @@ TABLE: dict[Check, list[Row]] = {
         (case(SESSION, now_ms=(SESSION.grant.issued_s + SESSION_LIFETIME_S) * 1000), Refusal.GRANT_EXPIRED),
         # A two-way code is fresh by its request, not by its time.
         (case(TWO_WAY, now_ms=NOW_MS + 3_600_000), None),
+    ],
+    check_answers_request: [
+        (case(TWO_WAY), None),
+        (case(TWO_WAY, request_hash=REQUEST_HASH[:-1] + b"\1"), Refusal.REQUEST_MISMATCH),
+        (case(TWO_WAY, request_hash=None), Refusal.REQUEST_MISMATCH),
+        (case(ONE_WAY, request_hash=None), None),
+        (case(SESSION, request_hash=None), None),
     ],
     check_not_spent: [
         (case(), None),

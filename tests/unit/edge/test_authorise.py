@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from edge.authorise import offline_s
 from edge.decision import Approved, Declined, NeedsOnline, Reason
 from edge.states import NOT_A_PAYMENT_CODE, ResultKind
+from edge.surroundings import offline_s
 from sync.payment_code import PaymentCode
 from sync.qr_text import QrPrefix, to_text
 from sync.receipt import RECEIPT, read_receipt

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,11 +91,13 @@ async def test_cloud_time_that_moves_the_clock_by_over_a_minute_is_recorded_befo
 class ForgetfulOutbox(Outbox):
     """An outbox that has forgotten what is spent when it is asked beforehand."""
 
-    async def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
+    async def sell(self, serial: Serial, counter: int, **how: Any) -> AppendOutcome | None:
+        decide: Decide = how.pop("decide")
+
         def decide_forgetfully(standing: CodeStanding) -> Callable[[], OutboxEntry] | None:
             return decide(replace(standing, is_spent=False))
 
-        return await super().sell(serial, counter, decide=decide_forgetfully, min_free_bytes=min_free_bytes)
+        return await super().sell(serial, counter, decide=decide_forgetfully, **how)
 
 
 async def test_the_append_itself_refuses_a_code_that_the_check_before_let_through(surroundings: EdgeWorld) -> None:
@@ -120,10 +123,10 @@ class SlowOutbox(Outbox):
     asked: asyncio.Event
     go_on: asyncio.Event
 
-    async def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
+    async def sell(self, serial: Serial, counter: int, **how: Any) -> AppendOutcome | None:
         self.asked.set()
         await self.go_on.wait()
-        return await super().sell(serial, counter, decide=decide, min_free_bytes=min_free_bytes)
+        return await super().sell(serial, counter, **how)
 
 
 async def test_nobody_is_told_yes_before_the_commit(surroundings: EdgeWorld) -> None:
@@ -179,9 +182,9 @@ class MeddledOutbox(Outbox):
 
     meddle: Callable[[], object] = staticmethod(lambda: None)
 
-    async def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
+    async def sell(self, serial: Serial, counter: int, **how: Any) -> AppendOutcome | None:
         self.meddle()
-        return await super().sell(serial, counter, decide=decide, min_free_bytes=min_free_bytes)
+        return await super().sell(serial, counter, **how)
 
 
 async def test_a_sale_is_decided_under_the_lists_it_began_with_and_names_them(surroundings: EdgeWorld) -> None:

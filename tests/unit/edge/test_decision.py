@@ -20,6 +20,7 @@ from edge.decision import (
     NeedsOnline,
     Reason,
     check_amount,
+    check_answers_request,
     check_box,
     check_clock,
     check_freshness,
@@ -33,6 +34,7 @@ from edge.decision import (
     check_trust,
     check_unacknowledged,
     decide,
+    decide_approved,
 )
 from edge.limits import Counters, ceilings
 from sync.money import Money
@@ -40,7 +42,7 @@ from sync.payment_code import CodeMode, PaymentCode
 from sync.record import ClockConfidence
 from sync.refusals import Refusal
 from tests.fakes.signed_world import GRANT_LIFETIME_S, HOUR_S, NOW_MS
-from tests.unit.edge.decision_cases import FLOOR, ONE_WAY, SESSION, TABLE, TWO_WAY, case
+from tests.unit.edge.decision_cases import FLOOR, ONE_WAY, REQUEST_HASH, SESSION, SITUATION, TABLE, TWO_WAY, WORLD, case
 
 RULES = Path(__file__).parents[3] / "edge" / "decision.py"
 CHECKS = CHECKS_THAT_DECLINE + CHECKS_THAT_NEED_ONLINE
@@ -69,6 +71,7 @@ def test_the_table_has_every_check_and_every_refusal_the_rules_can_give() -> Non
         Refusal.GRANT_EXPIRED,
         Refusal.CODE_FROM_FUTURE,
         Refusal.CODE_EXPIRED,
+        Refusal.REQUEST_MISMATCH,
     }
     in_the_table = {refusal for rows in TABLE.values() for _, refusal in rows if refusal is not None}
     assert in_the_table == named_in_the_rules | of_the_code_itself
@@ -105,6 +108,7 @@ HARMS: dict[Check, Harm] = {
     check_payer: _harmed(is_denied=True),
     check_clock: _harmed(confidence=FLOOR, floor_clock_sales=20),
     check_freshness: _harmed(now_ms=NOW_MS + (GRANT_LIFETIME_S + 60) * 1000),
+    check_answers_request: _harmed(code=TWO_WAY, request_hash=None),
     check_not_spent: _harmed(is_spent=True),
     check_mode: _harmed(code=SESSION),
     check_time_offline: _harmed(offline_s=72 * HOUR_S + 1),
@@ -113,7 +117,14 @@ HARMS: dict[Check, Harm] = {
     check_unacknowledged: _harmed(unacknowledged_count=500),
     check_selection: _harmed(policy={"online_selection_permille": 1000}, is_link_up=True, selection_draw=0),
 }
-PAIRS = [(first, second) for at, first in enumerate(HARMS) for second in list(HARMS)[at:]]
+# A code has one mode: what is wrong with a two-way code alone never meets what is wrong with a session code alone.
+NEVER_TOGETHER = (check_answers_request, check_mode)
+PAIRS = [
+    (first, second)
+    for at, first in enumerate(HARMS)
+    for second in list(HARMS)[at:]
+    if (first, second) != NEVER_TOGETHER
+]
 
 
 @pytest.mark.parametrize("first, second", PAIRS, ids=lambda check: check.__name__.removeprefix("check_"))
@@ -159,6 +170,42 @@ def test_the_soft_limit_is_noted_and_refuses_nothing() -> None:
     assert isinstance(decide(case(unacknowledged=1_600_00, count=400)), Approved)
 
 
+BY_COURIER = None
+EXPIRED = {"now_ms": SITUATION.snapshot_expires_ms}
+
+
+@pytest.mark.parametrize(
+    "mode, situation, refusal",
+    [
+        (CodeMode.ONE_WAY, {}, None),
+        (CodeMode.SESSION, {}, None),
+        (BY_COURIER, {}, None),
+        # The cloud has judged payer, code and amount: a lot, a code grown old or a list grown old stop nothing more.
+        (CodeMode.ONE_WAY, {"now_ms": NOW_MS + 3_600_000, "is_link_up": True, "selection_draw": 0}, None),
+        (CodeMode.ONE_WAY, {"is_denied": True, "offline_s": 100 * HOUR_S}, None),
+        (CodeMode.ONE_WAY, EXPIRED, None),
+        # What it cannot know does.
+        (BY_COURIER, EXPIRED, Refusal.SNAPSHOT_EXPIRED),
+        (BY_COURIER, {"policy_expires_ms": NOW_MS}, Refusal.POLICY_EXPIRED),
+        (CodeMode.ONE_WAY, {"is_spent": True}, Refusal.REPLAYED_HERE),
+        (CodeMode.SESSION, {"is_spent": True, "is_quarantined": True}, Refusal.QUARANTINED),
+        (BY_COURIER, {"is_quarantined": True} | EXPIRED, Refusal.QUARANTINED),
+    ],
+)
+def test_the_clouds_yes_is_stopped_by_the_box_alone(
+    mode: CodeMode | None, situation: dict[str, Any], refusal: Refusal | None
+) -> None:
+    found = decide_approved(
+        mode,
+        situation=replace(SITUATION, **situation),
+        policy=WORLD.policy().content,
+        counters=Counters(10_000_00, 10_000_00, 10_000_00, 10_000, 100),
+    )
+    assert (found.refusal if isinstance(found, Declined) else None) == refusal
+    assert Reason.ONLINE_APPROVED in found.reasons
+    assert (Reason.SESSION in found.reasons) == (mode is CodeMode.SESSION)
+
+
 AMOUNTS = st.integers(min_value=0, max_value=2**32 - 1)
 SMALL = st.integers(min_value=0, max_value=300_00)
 
@@ -191,6 +238,7 @@ def any_case(draw: st.DrawFn) -> Case:
         offline_s=draw(st.integers(min_value=0, max_value=100 * HOUR_S)),
         is_link_up=draw(st.booleans()),
         selection_draw=draw(st.integers(min_value=0, max_value=999_999)),
+        request_hash=draw(st.sampled_from((REQUEST_HASH, bytes(reversed(range(16))), None))),
     )
 
 
@@ -210,6 +258,7 @@ def test_no_approval_is_above_any_ceiling(found: Case) -> None:
     assert situation.offline_s <= policy.offline_s_max
     assert found.code.mode is not CodeMode.SESSION
     assert not (is_one_way and situation.confidence is FLOOR)
+    assert is_one_way or found.code.challenge == situation.request_hash
 
 
 @given(any_case(), st.integers(min_value=0, max_value=200_00))

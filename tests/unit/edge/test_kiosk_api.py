@@ -68,6 +68,7 @@ async def test_a_sale_is_begun_and_asked_about_until_it_is_approved(api: httpx.A
     counter.scanner.show(counter.box.code("alice").to_text())
     await counter.until(ShowingResult)
     approved = {"payment_id": payment_id, **money, "state": "approved", "record_number": 1, "has_receipt": True}
+    approved["is_by_cloud"] = False
     assert (await api.get(f"/v1/sales/{payment_id}")).json() == approved
 
 
@@ -280,6 +281,8 @@ async def test_the_api_describes_itself(api: httpx.AsyncClient) -> None:
         "/v1/sales/{payment_id}",
         "/v1/sales/{payment_id}/cancel",
         "/v1/sales/{payment_id}/receipt.svg",
+        "/v1/sales/{payment_id}/request",
+        "/v1/sales/{payment_id}/request.svg",
         "/v1/state",
         "/v1/history",
         "/v1/send-now",

@@ -121,7 +121,17 @@ DAMAGE: list[tuple[Callable[[Path], None], type[OutboxError], str]] = [
     (edit("DELETE FROM records WHERE number = 9"), OutboxCorruptError, "counters"),
     (edit("UPDATE records SET previous_hash = zeroblob(32) WHERE number = 9"), OutboxCorruptError, "chain"),
     (edit("DELETE FROM spent WHERE number = 9"), OutboxCorruptError, "spent"),
-    (edit("PRAGMA user_version = 2"), OutboxUnsafeError, "version 2"),
+    (
+        edit(
+            "INSERT INTO open_sales SELECT payment_id, amount_minor, currency, x'01', 0, serial, counter, 0"
+            " FROM records WHERE number = 9"
+        ),
+        OutboxCorruptError,
+        "open has its record",
+    ),
+    (edit("PRAGMA user_version = 1"), OutboxCorruptError, "not declared"),
+    (edit("PRAGMA user_version = 0"), OutboxUnsafeError, "version 0"),
+    (edit("PRAGMA user_version = 3"), OutboxUnsafeError, "version 3"),
     (edit("PRAGMA application_id = 1"), OutboxUnsafeError, "another program"),
     (another_program, OutboxUnsafeError, "another program"),
 ]

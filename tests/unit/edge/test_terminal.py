@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge.outbox import Outbox
-from edge.outbox_types import AppendOutcome, Decide
+from edge.outbox_types import AppendOutcome
 from edge.states import (
-    APPROVED_SHOWN_MS,
-    SALE_MS_MAX,
     Authorising,
     Idle,
     Result,
@@ -18,6 +17,7 @@ from edge.states import (
     Scanning,
     ShowingResult,
 )
+from edge.steps import APPROVED_SHOWN_MS, SALE_MS_MAX
 from edge.terminal import BusyError
 from sync.ids import Serial
 from sync.money import Money
@@ -128,10 +128,10 @@ class SlowOutbox(Outbox):
     asked: asyncio.Event
     go_on: asyncio.Event
 
-    async def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
+    async def sell(self, serial: Serial, counter: int, **how: Any) -> AppendOutcome | None:
         self.asked.set()
         await self.go_on.wait()
-        return await super().sell(serial, counter, decide=decide, min_free_bytes=min_free_bytes)
+        return await super().sell(serial, counter, **how)
 
 
 async def test_a_sale_that_is_being_decided_can_not_be_cancelled_or_time_out(surroundings: EdgeWorld) -> None:
@@ -263,7 +263,7 @@ async def test_a_loop_that_is_stopped_lets_the_camera_rest(box: RunningBox) -> N
 class BrokenOutbox(Outbox):
     """An outbox with a bug."""
 
-    async def sell(self, serial: Serial, counter: int, *, decide: Decide, min_free_bytes: int) -> AppendOutcome | None:
+    async def sell(self, serial: Serial, counter: int, **how: Any) -> AppendOutcome | None:
         raise ZeroDivisionError
 
 
