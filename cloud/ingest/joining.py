@@ -142,7 +142,8 @@ def _join_online(
         return asked
     payment = online_store.find_payment(session, asked.online_payment_id)
     authorisation_store.join(session, _key(each), record_hash=record_hash)
-    claim_store.hand_over(session, *_key(each), record_hash=record_hash)
+    spent = None if asked.serial is None or asked.counter is None else (asked.serial, asked.counter)
+    claim_store.hand_over(session, *_key(each), record_hash=record_hash, spent=spent)
     wallet_id = None if payment is None else payment.wallet_id
     joined.payments[record_hash] = _settled(each, wallet_id, from_reserve_minor=asked.from_reserve_minor, now_ms=now_ms)
     return replace(asked, record_hash=record_hash)

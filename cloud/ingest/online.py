@@ -154,7 +154,7 @@ def _undecided(message: Message[OnlineRequest], *, now_ms: int) -> Authorisation
 def _from_claim(session: Session, case: _Case) -> Authorisation | None:
     """Answer from the record, void or promise that was there before the question; None where there is none."""
     key = (case.made.terminal_id, case.made.payment_id)
-    record_hash = claim_store.claimed_record(session, *key)
+    record_hash = claim_store.claimed_record(session, *key, is_locking=True)
     if record_hash is None:
         return None
     encoded = payment_store.encoded_records(session, [record_hash]).get(record_hash)

@@ -86,12 +86,17 @@ def posted_counters(session: Session, serials: Sequence[Serial]) -> dict[Serial,
     return {serial: frozenset(found) for serial, found in counters.items()}
 
 
-def claimed_record(session: Session, terminal_id: TerminalId, payment_id: PaymentId) -> bytes | None:
-    """Return the hash of the record that holds this payment id, if one was posted."""
+def claimed_record(
+    session: Session, terminal_id: TerminalId, payment_id: PaymentId, *, is_locking: bool = False
+) -> bytes | None:
+    """Return the hash of the record that holds this payment id, if one was posted.
+
+    ``is_locking`` waits for a void of it that is under way, and keeps others away until the transaction ends.
+    """
     statement = select(TERMINAL_PAYMENTS.c.record_hash).where(
         TERMINAL_PAYMENTS.c.terminal_id == terminal_id, TERMINAL_PAYMENTS.c.payment_id == payment_id
     )
-    found: bytes | None = session.execute(statement).scalar_one_or_none()
+    found: bytes | None = session.scalars(statement.with_for_update() if is_locking else statement).one_or_none()
     return found
 
 
@@ -102,11 +107,21 @@ def give_up(session: Session, terminal_id: TerminalId, payment_id: PaymentId) ->
     session.execute(TERMINAL_PAYMENTS.delete().where(is_meant))
 
 
-def hand_over(session: Session, terminal_id: TerminalId, payment_id: PaymentId, *, record_hash: bytes) -> None:
-    """The record of an approved payment has come: from now on it is what holds the payment id."""
+def hand_over(
+    session: Session,
+    terminal_id: TerminalId,
+    payment_id: PaymentId,
+    *,
+    record_hash: bytes,
+    spent: SpentKey | None = None,
+) -> None:
+    """The record of an approved payment has come: it is what holds the payment id and has spent the code now."""
     columns = TERMINAL_PAYMENTS.c
     is_meant = (columns.terminal_id == terminal_id) & (columns.payment_id == payment_id)
     session.execute(TERMINAL_PAYMENTS.update().where(is_meant).values(record_hash=record_hash))
+    if spent is not None:
+        is_spent = (SPENT_CODES.c.serial == spent[0]) & (SPENT_CODES.c.counter == spent[1])
+        session.execute(SPENT_CODES.update().where(is_spent).values(record_hash=record_hash))
 
 
 def cause_of(terminal_id: TerminalId, payment_id: PaymentId) -> str:

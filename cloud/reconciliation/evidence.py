@@ -15,7 +15,10 @@ from cloud.ingest.outcomes import CONVICTING, Fault, Outcome
 from cloud.ingest.payment_store import Payment
 from cloud.keyring import RoleVersion
 from cloud.ledger.entries import PLATFORM, AccountKind, EntryKind
+from cloud.payments import authorisation_store
+from cloud.payments.authorisation_store import Authorisation
 from cloud.payments.claim_store import cause_of
+from cloud.payments.service import cause_of as online_cause
 from cloud.reconciliation import evidence_store as store
 from cloud.reconciliation.evidence_claims import (
     FORMAT,
@@ -246,9 +249,10 @@ def _claimed_payment(payment: Payment) -> ClaimedPayment:
 def _claimed_entries(session: Session, payments: Sequence[Payment]) -> tuple[ClaimedEntry, ...]:
     """Return the entries of the payments that were posted; of two records under one payment id only one was."""
     record_of: dict[str, bytes] = {}
+    asked = authorisation_store.find(session, {(each.terminal_id, each.payment_id) for each in payments})
     for payment in payments:
         if payment.outcome not in NOTHING_POSTED:
-            cause = cause_of(payment.terminal_id, payment.payment_id)
+            cause = _cause_of(payment, asked.get((payment.terminal_id, payment.payment_id)))
             record_of |= {cause: payment.record_hash, f"void:{cause}": payment.record_hash}
     lines: dict[tuple[str, EntryKind], list[ClaimedPosting]] = {}
     for line in store.entry_lines(session, sorted(record_of)):
@@ -259,6 +263,13 @@ def _claimed_entries(session: Session, payments: Sequence[Payment]) -> tuple[Cla
         ClaimedEntry(cause=cause, kind=kind, record_hash=record_of[cause].hex(), postings=tuple(postings))
         for (cause, kind), postings in sorted(lines.items())
     )
+
+
+def _cause_of(payment: Payment, asked: Authorisation | None) -> str:
+    """Return under which cause a payment was posted: by its record, or before that by the approval it joined."""
+    if asked is None or asked.online_payment_id is None or asked.record_hash != payment.record_hash:
+        return cause_of(payment.terminal_id, payment.payment_id)
+    return online_cause(asked.online_payment_id)
 
 
 def _claimed_exposure(exposure: Exposure) -> ClaimedExposure:

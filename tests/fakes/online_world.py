@@ -24,7 +24,11 @@ from cloud.payments.refusals import PaymentRefusal
 from cloud.payments.rules import Proof
 from cloud.payments.service import make_transaction_id
 from cloud.payments.store import OnlinePayment
+from cloud.reconciliation.evidence import Issued, Subject, make_pack
+from cloud.reconciliation.evidence_check import VerifiedPack, verify_pack
+from cloud.reconciliation.evidence_facts import Flaw
 from cloud.wallets import spending_store
+from sync.ids import PaymentId
 from sync.message import Message
 from sync.online import OnlineRequest
 from sync.payment_request import ShownRequest
@@ -135,6 +139,15 @@ class OnlineWorld:
     def earned(self) -> int:
         """Return what is payable to the shop, with our fee."""
         return self.payments.payable(self.shop) + self.payments.fees() - self._fees_before_minor
+
+    def evidence(self, box: FakeBox, payment_id: PaymentId) -> VerifiedPack:
+        """Return the evidence of a payment, verified from the root down."""
+        keyring, subject = self.clouds.cloud.keyring, Subject(box.terminal_id, payment_id)
+        issued = Issued(keyring.root, keyring.versions)
+        pack = run_read(self.clouds.engine, lambda session: make_pack(session, subject, issued=issued))
+        verified = verify_pack(pack, keyring.root)
+        assert not isinstance(verified, Flaw), verified
+        return verified
 
     def assert_explained(self) -> None:
         """The books hold, and every record is explained by its postings."""

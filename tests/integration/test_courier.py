@@ -91,6 +91,7 @@ def test_the_record_captures_the_hold_once(world: OnlineWorld) -> None:
     assert sorted(world.outcomes()) == [Outcome.CONFLICT, Outcome.SETTLED_FROM_BALANCE]
     assert (world.money(payer), world.earned()) == ((440_00, 0, 0), 60_00)
     assert world.spent(payer.wallet_id) == 60_00, "counted when it was promised, and once"
+    assert len(world.evidence(box, hold.payment_id).claims.entries) == 1
     world.clock.pass_s(8 * DAY_S)
     world.release_overdue()
     assert (world.money(payer), world.earned()) == ((440_00, 0, 0), 60_00)

@@ -278,6 +278,7 @@ def test_a_session_code_asks_its_customer_and_its_record_joins_what_they_confirm
     assert world.said(box, question) == APPROVED
     world.clouds.send(box, box.sale_of(question))
     assert (world.outcomes(), world.earned()) == ([Outcome.SETTLED_FROM_BALANCE], 20_00)
+    assert len(world.evidence(box, question.content.payment_id).claims.entries) == 1
     world.assert_explained()
 
 
@@ -351,6 +352,18 @@ def test_question_record_and_void_at_once_leave_nothing_behind(tmp_path: Path, m
         assert (world.earned(), world.money(phone)) == (0, (300_00, 200_00, 0))
         assert world.said(box, question) == declined(OnlineReason.PAYMENT_VOIDED)
         world.assert_explained()
+
+
+def test_a_code_approved_online_and_signed_anew_for_another_box_convicts_with_both_records(world: OnlineWorld) -> None:
+    box, other, phone = world.box(), world.box(), world.clouds.phone()
+    code = phone.code()
+    question = box.question(code, 10_00)
+    world.ask(box, question)
+    world.clouds.send(box, box.sale_of(question))
+    world.clouds.send(other, other.sale(phone.code(counter=code.counter), 20_00))
+    assert sorted(world.outcomes()) == [Outcome.DOUBLE_SPEND, Outcome.SETTLED_FROM_RESERVE]
+    assert world.said(box, box.question(phone.code(), 1_00)) == declined(Refusal.DENIED_PAYER)
+    assert len(world.evidence(box, question.content.payment_id).claims.payments) == 2
 
 
 def test_a_payment_id_belongs_to_its_terminal(world: OnlineWorld) -> None:

@@ -1,7 +1,7 @@
 """The scenarios: production transactions that meet on the same rows. Each makes a scene from fresh rows."""
 
 from tests.concurrency.explorer import Stage
-from tests.concurrency.scenarios import grants, money, payments, sales, trust
+from tests.concurrency.scenarios import grants, money, online, payments, sales, trust
 
 STAGES: list[Stage] = [
     sales.two_boxes_one_code,
@@ -23,6 +23,8 @@ STAGES: list[Stage] = [
     payments.one_code_two_merchants,
     payments.one_day_for_online_and_offline,
     payments.given_back_by_three,
+    online.question_against_record_and_void,
+    online.one_code_asked_by_two_boxes,
     trust.two_publishers,
     trust.one_code_two_boxes,
 ]
