@@ -18,7 +18,7 @@ from edge.main import enrol_box
 from edge.settings import load_settings
 from hardware.cameras.counter import put_on_screen
 
-_UNDECIDED = ("scanning", "authorising")
+_UNDECIDED = ("scanning", "authorising", "asking", "customer_asked")
 
 
 class Network:

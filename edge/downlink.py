@@ -26,6 +26,8 @@ class TakesAnswers(Protocol):
 
     def take_answer(self, encoded: bytes) -> Refusal | None: ...
 
+    def ask_again(self) -> None: ...
+
 
 class Downlink:
     """One box's ear; whatever does not verify is logged by name and changes nothing.
@@ -41,6 +43,11 @@ class Downlink:
     @property
     def terminal_id(self) -> TerminalId:
         return self._trust.identity.terminal.terminal_id
+
+    def link_came_up(self) -> None:
+        """Ask again what was asked over the link before: its answer may have come when there was none."""
+        if self._questions is not None:
+            self._questions.ask_again()
 
     async def take(self, topic_text: str, payload: bytes) -> None:
         """Take one message from the link."""

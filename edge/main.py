@@ -238,6 +238,7 @@ async def pump(link: Link, uplink: Uplink, downlink: Downlink) -> None:
                 with suppress(LinkError):
                     await link.publish(topic(STATUS, uplink.terminal_id), b"online", qos=STATUS.qos, retain=True)
                 await uplink.link_came_up()
+                downlink.link_came_up()
             case Down():
                 await uplink.link_went_down()
             case Received():

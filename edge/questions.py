@@ -38,6 +38,7 @@ class Question:
 
     def __init__(self, request: Message[OnlineRequest]) -> None:
         self.request = request
+        self.sending: list[asyncio.Task[None]] = []
         self._words: asyncio.Queue[Word] = asyncio.Queue()
 
     async def next_word(self) -> Word:
@@ -68,12 +69,18 @@ class Questions:
         question = Question(request)
         payment_id = request.content.payment_id
         self._out[payment_id] = question
-        sending = asyncio.create_task(self._send(question))
+        self._start_sending(question)
         try:
             yield question
         finally:
             del self._out[payment_id]
-            sending.cancel()
+            for sending in question.sending:
+                sending.cancel()
+
+    def ask_again(self) -> None:
+        """Send again what is out: an answer that came while there was no link is lost, and will be given again."""
+        for question in self._out.values():
+            self._start_sending(question)
 
     async def final_word(
         self, question: Question, tell: Tell, *, can_fall_back: bool
@@ -123,6 +130,9 @@ class Questions:
         if refusal is None:
             question.say(message)
         return refusal
+
+    def _start_sending(self, question: Question) -> None:
+        question.sending.append(asyncio.create_task(self._send(question)))
 
     async def _send(self, question: Question) -> None:
         asked = question.request

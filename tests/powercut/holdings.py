@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from edge.outbox import Decline, Outbox, OutboxEntry, OutboxState
-from sync.ids import Serial
-from sync.record import GENESIS_HASH
+from edge.outbox import Decline, OpenSale, Outbox, OutboxEntry, OutboxState
+from sync.ids import PaymentId, Serial
+from sync.record import GENESIS_HASH, RecordKind
 from tests.powercut.sales import EPOCH, TERMINAL
-from tests.powercut.workload import Acknowledge, Prune, Quarantine, Step
+from tests.powercut.workload import Acknowledge, Close, Forget, Prune, Quarantine, Step
 
 _PRUNE_STEP = 500
 _LIMIT = 10_000
@@ -23,12 +23,20 @@ class Holdings:
     contact_ms: int | None = None
     quarantine: str | None = None
     declines: list[Decline] = field(default_factory=list)
+    open_sales: dict[PaymentId, OpenSale] = field(default_factory=dict)
 
     def apply(self, step: Step) -> None:
         """Take the next step."""
         match step:
             case OutboxEntry():
                 self.entries.append(step)
+            case OpenSale():
+                self.open_sales[step.payment_id] = step
+            case Close(entry):
+                del self.open_sales[entry.payment_id]
+                self.entries.append(entry)
+            case Forget(payment_id):
+                del self.open_sales[payment_id]
             case Acknowledge(number, head_hash, contact_ms):
                 self.acknowledged, self.acknowledged_hash, self.contact_ms = number, head_hash, contact_ms
             case Quarantine(reason):
@@ -57,7 +65,7 @@ class Holdings:
             acknowledged_hash=self.acknowledged_hash,
             unacknowledged_amount_minor=sum(entry.amount_minor for entry in waiting),
             unacknowledged_count=len(waiting),
-            currency="EUR" if self.entries else None,
+            currency="EUR" if any(entry.kind == RecordKind.SALE for entry in self.entries) else None,
             clock_floor_ms=max((entry.authorised_at_ms for entry in self.entries), default=0),
             floor_clock_sales=0,
             last_contact_ms=self.contact_ms,
@@ -77,6 +85,8 @@ class Holdings:
             return f"records {[record.number for record in records]} are not {self.pruned + 1} … {len(self.entries)}"
         if await outbox.declines(_LIMIT) != self.declines[::-1]:
             return "the declined sales differ"
+        if {sale.payment_id: sale for sale in await outbox.open_sales()} != self.open_sales:
+            return "the open sales differ"
         return await self._find_difference_of_payers(outbox)
 
     async def _find_difference_of_payers(self, outbox: Outbox) -> str | None:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.outbox import Decline, Outbox, OutboxEntry, provision_outbox
-from sync.ids import PaymentId
-from sync.record import GENESIS_HASH
+from edge.outbox import Decline, OpenSale, Outbox, OutboxEntry, provision_outbox
+from sync.ids import PaymentId, Serial
+from sync.record import GENESIS_HASH, RecordKind
 from sync.refusals import Refusal
 from tests.powercut.sales import EPOCH, START_MS, TERMINAL, Sales
 from tests.powercut.trace import Begun, Recorder, Reported
@@ -60,7 +60,22 @@ class Prune:
     keep_count: int
 
 
-Step = Provision | Reopen | OutboxEntry | Acknowledge | Quarantine | Prune | Decline
+@dataclass(frozen=True, slots=True)
+class Close:
+    """An open sale gets its record, a sale or a void."""
+
+    entry: OutboxEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """An open sale is dropped without one."""
+
+    payment_id: PaymentId
+
+
+Written = OutboxEntry | OpenSale | Close | Forget | Acknowledge | Quarantine | Prune | Decline
+Step = Provision | Reopen | Written
 
 
 def plan(*, seed: int, count: int) -> list[Step]:
@@ -70,9 +85,10 @@ def plan(*, seed: int, count: int) -> list[Step]:
     sales = Sales(seed)
     hashes = [GENESIS_HASH]
     acknowledged = 0
+    open_ids: list[PaymentId] = []
     steps: list[Step] = [Provision(), Reopen()]
     while len(steps) < count:
-        match chance.choices(range(6), weights=(400, 30, 30, 20, 15, 2))[0]:
+        match chance.choices(range(8), weights=(400, 30, 30, 20, 15, 2, 60, 60))[0]:
             case 0:
                 entry = sales.next()
                 hashes.append(entry.record_hash)
@@ -86,9 +102,39 @@ def plan(*, seed: int, count: int) -> list[Step]:
                 steps.append(Quarantine(chance.choice(("fork", None))))
             case 4:
                 steps.append(Prune(START_MS + 1000 * chance.randint(0, sales.number), chance.randrange(20)))
-            case _:
+            case 5:
                 steps.append(Reopen())
+            case 6:
+                open_ids.append(PaymentId(chance.randbytes(16)))
+                steps.append(_open_sale(open_ids[-1], len(steps), chance))
+            case _:
+                closing = _close(open_ids.pop(0), sales, chance) if open_ids else Reopen()
+                hashes += [closing.entry.record_hash] if isinstance(closing, Close) else []
+                steps.append(closing)
     return steps
+
+
+def _open_sale(payment_id: PaymentId, number: int, chance: random.Random) -> OpenSale:
+    return OpenSale(
+        payment_id=payment_id,
+        amount_minor=number,
+        currency="EUR",
+        request=chance.randbytes(chance.choice((0, 300))),
+        is_asked=True,
+        serial=Serial(chance.randbytes(8)),
+        counter=number,
+        opened_at_ms=START_MS + number,
+    )
+
+
+def _close(payment_id: PaymentId, sales: Sales, chance: random.Random) -> Close | Forget:
+    match chance.randrange(3):
+        case 0:
+            return Forget(payment_id)
+        case 1:
+            return Close(sales.next(kind=RecordKind.VOID, payment_id=payment_id, amount_minor=0))
+        case _:
+            return Close(sales.next(payment_id=payment_id))
 
 
 def _decline(number: int, chance: random.Random) -> Decline:
@@ -132,10 +178,16 @@ async def perform(
             recorder.events.append(Reported(number))
 
 
-async def _do(step: OutboxEntry | Acknowledge | Quarantine | Prune | Decline, outbox: Outbox) -> None:
+async def _do(step: Written, outbox: Outbox) -> None:
     match step:
         case OutboxEntry():
             await outbox.append(step)
+        case OpenSale():
+            await outbox.open_sale(step, min_free_bytes=0)
+        case Forget(payment_id):
+            await outbox.forget(payment_id)
+        case Close(entry):
+            await _close_with(entry, outbox)
         case Acknowledge(number, head_hash, contact_ms):
             await outbox.acknowledge(number=number, head_hash=head_hash, contact_ms=contact_ms)
         case Quarantine(reason):
@@ -144,6 +196,15 @@ async def _do(step: OutboxEntry | Acknowledge | Quarantine | Prune | Decline, ou
             await outbox.prune(before_ms=before_ms, keep_count=keep_count)
         case Decline():
             await outbox.add_decline(step)
+
+
+async def _close_with(entry: OutboxEntry, outbox: Outbox) -> None:
+    if entry.kind == RecordKind.VOID:
+        await outbox.void(entry.payment_id, sign=lambda _: entry)
+        return
+    await outbox.sell(
+        entry.serial, entry.counter, decide=lambda _: lambda: entry, min_free_bytes=0, closes=entry.payment_id
+    )
 
 
 def main(folder: Path, *, trace: Path, synchronous: str, seed: int, count: int) -> None:

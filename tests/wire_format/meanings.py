@@ -127,7 +127,8 @@ _OF_TYPE: dict[SignedType, dict[str, str]] = {
     SignedType.RECEIPT: {
         "number": "number of the record in the terminal's chain",
         "record_hash": "SHA-256 of the record's payload",
-        "counter": "counter of the payment code",
+        "serial": "the grant's serial; 8 zero bytes where the sale was paid by an approval, without payment code",
+        "counter": "counter of the payment code; 0 where there is none",
         "amount_minor": "what was paid",
         "time_ms": "the terminal's time of the sale",
     },

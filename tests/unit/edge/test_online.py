@@ -233,7 +233,7 @@ async def test_silence_on_what_only_the_cloud_can_decide_ends_in_a_void(counter:
 async def test_a_selected_sale_falls_back_only_when_the_link_is_gone(
     tmp_path: Path, is_link_up: bool, kind: ResultKind
 ) -> None:
-    surroundings = EdgeWorld(tmp_path, policy={"online_selection_permille": 1000})
+    surroundings = EdgeWorld(tmp_path, policy={"online_selection_permille": 10})
     surroundings.is_link_up, surroundings.draw = True, 0
     surroundings.publisher = ScriptedCloud(surroundings.world)
     async with surroundings.running() as box, running_terminal(box) as counter:
@@ -304,6 +304,37 @@ async def test_the_customers_no_is_shown_in_words(counter: Counter, cloud: Scrip
     say(counter, cloud, DECLINED, OnlineReason.REJECTED_BY_CUSTOMER)
     assert (await ended(counter)).refusal is OnlineReason.REJECTED_BY_CUSTOMER
     assert await records(counter.box) == []
+
+
+async def test_after_a_broken_link_the_same_question_is_asked_again(counter: Counter, cloud: ScriptedCloud) -> None:
+    """The broker keeps nothing for a box that is away: the answer may have come meanwhile."""
+    await asked(counter, counter.box.code("alice"))
+    first = await cloud.asked()
+    say(counter, cloud, CUSTOMER_ASKED)
+    await counter.until(CustomerAsked)
+    assert counter.box.questions is not None
+    counter.box.questions.ask_again()
+    assert await cloud.asked() == first
+    say(counter, cloud, APPROVED)
+    assert (await ended(counter)).kind is ResultKind.APPROVED
+    counter.box.questions.ask_again()
+    await counter.let_time_pass(0)
+    assert len(cloud.requests) == 2
+
+
+async def test_a_link_that_breaks_while_the_customer_is_asked_is_no_silence(
+    counter: Counter, cloud: ScriptedCloud
+) -> None:
+    await asked(counter, counter.box.code("alice"))
+    say(counter, cloud, CUSTOMER_ASKED)
+    await counter.until(CustomerAsked)
+    assert counter.box.questions is not None
+    cloud.is_away = True
+    counter.box.questions.ask_again()
+    await counter.let_time_pass(60)
+    assert isinstance(await counter.until(CustomerAsked), CustomerAsked)
+    say(counter, cloud, DECLINED, OnlineReason.REJECTED_BY_CUSTOMER)
+    assert (await ended(counter)).refusal is OnlineReason.REJECTED_BY_CUSTOMER
 
 
 async def test_a_quarantine_that_comes_while_the_customer_is_asked_stops_the_sale(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,30 @@ from edge.errors import (
     NotProvisionedError,
     OutboxCorruptError,
     OutboxError,
+    OutboxFullError,
     OutboxLockedError,
     OutboxNotWritableError,
     OutboxUnsafeError,
 )
-from edge.outbox import provision_outbox
-from sync.ids import TerminalId
-from sync.record import GENESIS_HASH
-from tests.powercut.boxes import make_outbox, make_with_sales, open_outbox, try_to_open
-from tests.powercut.sales import EPOCH, TERMINAL, Sales
+from edge.outbox import AppendOutcome, OpenSale, provision_outbox
+from sync.ids import PaymentId, Serial, TerminalId
+from sync.record import GENESIS_HASH, RecordKind
+from tests.powercut.boxes import Card, make_outbox, make_with_sales, open_outbox, try_to_open
+from tests.powercut.sales import EPOCH, START_MS, TERMINAL, Sales
+from tests.powercut.vfs import OK, watching
 from tests.powercut.workload import NormalConnection
 
 COUNT = 60
+OPEN_SALE = OpenSale(
+    payment_id=PaymentId(b"an open payment!"),
+    amount_minor=12_50,
+    currency="EUR",
+    request=b"request",
+    is_asked=False,
+    serial=Serial(b""),
+    counter=0,
+    opened_at_ms=START_MS,
+)
 
 
 @pytest.fixture(scope="module")
@@ -311,3 +324,62 @@ def test_provisioning_in_a_missing_folder_says_that_the_card_failed(tmp_path: Pa
     path = tmp_path / "missing" / "outbox.sqlite3"
     with pytest.raises(OutboxNotWritableError):
         provision_outbox(path, terminal_id=TERMINAL, epoch=EPOCH, previous_head_hash=GENESIS_HASH)
+
+
+# A file as version 1 made it
+
+
+def as_version_1(path: Path) -> None:
+    """Take away what version 2 added, so that the file is as the first version left it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DROP TABLE open_sales")
+        connection.execute("PRAGMA user_version = 1")
+
+
+def version_of_file(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        return version
+
+
+async def test_an_older_outbox_opens_sells_and_gets_what_is_new_when_it_needs_it(tmp_path: Path) -> None:
+    path, sales = await make_with_sales(tmp_path, 3)
+    as_version_1(path)
+    async with await open_outbox(path) as outbox:
+        assert await outbox.append(sales.next()) is AppendOutcome.APPENDED
+    assert version_of_file(path) == 1
+    async with await open_outbox(path) as outbox:
+        assert await outbox.open_sale(OPEN_SALE, min_free_bytes=0)
+    assert version_of_file(path) == 2
+    async with await open_outbox(path) as outbox:
+        assert await outbox.open_sales() == [OPEN_SALE]
+        assert (await outbox.state()).head_number == 4
+
+
+async def test_an_older_outbox_on_a_full_card_can_still_be_read(tmp_path: Path) -> None:
+    path, _ = await make_with_sales(tmp_path, 3)
+    as_version_1(path)
+    card = Card()
+    with watching(card):
+        async with await open_outbox(path) as outbox:
+            card.write_result = sqlite3.SQLITE_FULL
+            with pytest.raises(OutboxFullError):
+                await outbox.open_sale(OPEN_SALE, min_free_bytes=0)
+            assert len(await outbox.records_from(1, limit_count=9, limit_bytes=2**20)) == 3
+            card.write_result = OK
+            assert await outbox.open_sale(OPEN_SALE, min_free_bytes=0)
+
+
+async def test_a_newer_look_at_an_open_sale_replaces_the_older_and_a_record_ends_it(tmp_path: Path) -> None:
+    path, sales = await make_with_sales(tmp_path, 1)
+    async with await open_outbox(path) as outbox:
+        newer = replace(OPEN_SALE, is_asked=True, serial=Serial(b"a serial"), counter=7)
+        assert await outbox.open_sale(OPEN_SALE, min_free_bytes=0)
+        assert await outbox.open_sale(newer, min_free_bytes=0)
+        assert await outbox.open_sales() == [newer]
+        void = sales.next(kind=RecordKind.VOID, payment_id=OPEN_SALE.payment_id, amount_minor=0)
+        assert await outbox.void(OPEN_SALE.payment_id, sign=lambda _: void)
+        assert await outbox.open_sales() == []
+        assert not await outbox.void(OPEN_SALE.payment_id, sign=lambda _: void)
+        assert not await outbox.open_sale(OPEN_SALE, min_free_bytes=0)
+        assert (await outbox.state()).head_number == 2
