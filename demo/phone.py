@@ -16,6 +16,7 @@ from sync.grant_return import GRANT_RETURN, GrantReturn
 from sync.keys import Ed25519SigningKey
 from sync.message import Message
 from sync.payment_code import ONE_WAY_NONCE_SIZE, PaymentCode, make_payment_code
+from sync.payment_request import ShownRequest
 from sync.refusals import Refusal
 
 RECORDS_ACCEPTED_S = 7 * 24 * 3600
@@ -96,6 +97,15 @@ class Phone:
 
     def show_code(self, *, now_ms: int) -> PaymentCode | PhoneRefusal:
         """Make a fresh one-way code, after its counter has been written down."""
+        challenge = self._random_bytes(ONE_WAY_NONCE_SIZE)
+        return self._show(challenge, ceiling_minor=None, now_ms=now_ms)
+
+    def answer_request(self, shown: ShownRequest, *, now_ms: int) -> PaymentCode | PhoneRefusal:
+        """Make the two-way code for a request that the caller has verified; it counts at its amount."""
+        return self._show(shown.short_hash, ceiling_minor=shown.request.content.amount_minor, now_ms=now_ms)
+
+    def _show(self, challenge: bytes, *, ceiling_minor: int | None, now_ms: int) -> PaymentCode | PhoneRefusal:
+        """Make a code that counts at ``ceiling_minor``, or at the grant's own ceiling."""
         now_s = (now_ms + self.offset_ms) // 1000
         if not self.grants:
             return PhoneRefusal.NO_GRANT
@@ -104,14 +114,15 @@ class Phone:
             return PhoneRefusal.NO_GRANT
         if now_s >= held.grant.expires_s:
             return PhoneRefusal.GRANT_EXPIRED
-        if self.outstanding_minor + held.grant.limit_minor > self.reserve_minor:
+        if ceiling_minor is None:
+            ceiling_minor = held.grant.limit_minor
+        if self.outstanding_minor + ceiling_minor > self.reserve_minor:
             return PhoneRefusal.RESERVE_USED_UP
         counter = max(held.last_counter + 1, now_s - held.grant.issued_s)
         held.last_counter = counter
-        held.shown[counter] = held.grant.limit_minor
+        held.shown[counter] = ceiling_minor
         self._save()
-        nonce = self._random_bytes(ONE_WAY_NONCE_SIZE)
-        return make_payment_code(held.message, held.device_key, time_s=now_s, counter=counter, challenge=nonce)
+        return make_payment_code(held.message, held.device_key, time_s=now_s, counter=counter, challenge=challenge)
 
     def sign_returns(self, *, now_ms: int) -> list[bytes]:
         """Sign the last word on each grant that is not over, after it is written down that none is used any more.

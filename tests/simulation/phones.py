@@ -13,7 +13,12 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from cloud.payments import courier
 from cloud.payments.claim_store import posted_counters
+from cloud.payments.courier import CourierOrder
+from cloud.payments.courier_store import CourierHold
+from cloud.payments.refusals import PaymentRefusal
+from cloud.payments.rules import Proof
 from cloud.wallets import service
 from cloud.wallets.api import open_statements
 from cloud.wallets.release_service import ReserveRelease, return_grants
@@ -23,6 +28,7 @@ from cloud.wallets.store import IssuedGrant
 from demo.phone import HeldGrant, Phone, PhoneRefusal, load_phone
 from sync.ids import Serial
 from sync.payment_code import ONE_WAY_NONCE_SIZE, PaymentCode, make_payment_code
+from sync.payment_request import ShownRequest
 from tests.simulation.cloud import SimulatedCloud
 from tests.simulation.template import Customer
 
@@ -104,6 +110,17 @@ class CustomerPhone:
 
     def show(self, now_ms: int) -> PaymentCode | PhoneRefusal:
         return self.phone.show_code(now_ms=now_ms)
+
+    async def carry(self, cloud: SimulatedCloud, shown: ShownRequest, now_ms: int) -> CourierHold | PaymentRefusal:
+        """Have the cloud approve what a display asks for, and hold the money for it."""
+        front = cloud.front
+        order = CourierOrder(self.customer.wallet_id, shown, Proof.PIN)
+
+        def work(session: Session) -> CourierHold | PaymentRefusal:
+            rules, policy = front.payment_rules(), front.grant_policy()
+            return courier.approve(session, order, sign=front.sign_approval, rules=rules, policy=policy, now_ms=now_ms)
+
+        return await cloud.run(work)
 
     def needs_grant(self, now_ms: int) -> bool:
         """Whether it holds none that it may show codes by for long."""
