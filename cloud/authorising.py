@@ -41,9 +41,10 @@ Send = Callable[[Topic, TerminalId, bytes], Awaitable[bool]]
 class Authoriser:
     """One worker's questions and answers; ``run`` never ends by itself."""
 
-    def __init__(self, cloud: Cloud, send: Send) -> None:
+    def __init__(self, cloud: Cloud, send: Send, *, look_every_s: float = LOOK_EVERY_S) -> None:
         self._cloud = cloud
         self._send = send
+        self._look_every_s = look_every_s
         self._questions: asyncio.Queue[tuple[TerminalId, Received]] = asyncio.Queue(QUESTIONS_MAX)
 
     def take(self, terminal_id: TerminalId, received: Received) -> None:
@@ -93,7 +94,7 @@ class Authoriser:
                 await self.answer_due()
             except (CloudError, DBAPIError) as error:
                 _log.exception("answers_failed code=%s", getattr(error, "code", "database_refused"))
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(self._look_every_s)
 
     async def answer_due(self) -> None:
         """Send every answer that is due."""

@@ -36,7 +36,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often each duty is done, seconds."""
+    """How often each duty is done, seconds.
+
+    ``answer_every_s``: how soon an answer to a terminal is found that another process has decided.
+    """
 
     publish_every_s: float = 5.0
     release_every_s: float = 60.0
@@ -44,6 +47,7 @@ class Pace:
     expire_every_s: float = 5.0
     deliver_every_s: float = 1.0
     mail_every_s: float = 2.0
+    answer_every_s: float = 0.25
 
 
 DEFAULT_PACE = Pace()

@@ -144,7 +144,7 @@ class Worker:
         self._cloud = cloud
         self._transport = transport
         self._upkeep = Upkeep(cloud, self._send, pace=pace, jobs=jobs)
-        self._authoriser = Authoriser(cloud, self._send)
+        self._authoriser = Authoriser(cloud, self._send, look_every_s=pace.answer_every_s)
         self._lanes = [_Lane(committer) for committer in committers or [OwnProcess(cloud)]]
 
     async def run(self) -> None:

@@ -12,9 +12,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from sync.grant import GRANT, Grant
+from sync.grant_return import GRANT_RETURN, GrantReturn
 from sync.keys import Ed25519SigningKey
 from sync.message import Message
 from sync.payment_code import ONE_WAY_NONCE_SIZE, PaymentCode, make_payment_code
+from sync.payment_request import ShownRequest
 from sync.refusals import Refusal
 
 RECORDS_ACCEPTED_S = 7 * 24 * 3600
@@ -38,6 +40,8 @@ class HeldGrant:
     last_counter: int = 0
     shown: dict[int, int] = field(default_factory=dict)
     """Counter → ceiling in minor units, of codes shown and not known to be posted."""
+    is_returned: bool = False
+    """Its last word is signed: no code of it is shown any more."""
 
     @property
     def grant(self) -> Grant:
@@ -93,20 +97,44 @@ class Phone:
 
     def show_code(self, *, now_ms: int) -> PaymentCode | PhoneRefusal:
         """Make a fresh one-way code, after its counter has been written down."""
+        challenge = self._random_bytes(ONE_WAY_NONCE_SIZE)
+        return self._show(challenge, ceiling_minor=None, now_ms=now_ms)
+
+    def answer_request(self, shown: ShownRequest, *, now_ms: int) -> PaymentCode | PhoneRefusal:
+        """Make the two-way code for a request that the caller has verified; it counts at its amount."""
+        return self._show(shown.short_hash, ceiling_minor=shown.request.content.amount_minor, now_ms=now_ms)
+
+    def _show(self, challenge: bytes, *, ceiling_minor: int | None, now_ms: int) -> PaymentCode | PhoneRefusal:
+        """Make a code that counts at ``ceiling_minor``, or at the grant's own ceiling."""
         now_s = (now_ms + self.offset_ms) // 1000
         if not self.grants:
             return PhoneRefusal.NO_GRANT
         held = self.grants[-1]
+        if held.is_returned:
+            return PhoneRefusal.NO_GRANT
         if now_s >= held.grant.expires_s:
             return PhoneRefusal.GRANT_EXPIRED
-        if self.outstanding_minor + held.grant.limit_minor > self.reserve_minor:
+        if ceiling_minor is None:
+            ceiling_minor = held.grant.limit_minor
+        if self.outstanding_minor + ceiling_minor > self.reserve_minor:
             return PhoneRefusal.RESERVE_USED_UP
         counter = max(held.last_counter + 1, now_s - held.grant.issued_s)
         held.last_counter = counter
-        held.shown[counter] = held.grant.limit_minor
+        held.shown[counter] = ceiling_minor
         self._save()
-        nonce = self._random_bytes(ONE_WAY_NONCE_SIZE)
-        return make_payment_code(held.message, held.device_key, time_s=now_s, counter=counter, challenge=nonce)
+        return make_payment_code(held.message, held.device_key, time_s=now_s, counter=counter, challenge=challenge)
+
+    def sign_returns(self, *, now_ms: int) -> list[bytes]:
+        """Sign the last word on each grant that is not over, after it is written down that none is used any more.
+
+        The cloud then releases all of the reserve but what is open by these statements; sent again, they are the same.
+        """
+        now_s = (now_ms + self.offset_ms) // 1000
+        live = [held for held in self.grants if now_s < held.grant.expires_s and not held.is_returned]
+        for held in live:
+            held.is_returned = True
+        self._save()
+        return [_sign_return(held, now_s=now_s) for held in live]
 
     def _save(self) -> None:
         state = {
@@ -119,6 +147,7 @@ class Phone:
                     "device_key": held.device_key.private_bytes().hex(),
                     "last_counter": held.last_counter,
                     "shown": list(held.shown.items()),
+                    "is_returned": held.is_returned,
                 }
                 for held in self.grants
             ],
@@ -149,5 +178,12 @@ def load_phone(path: Path, *, random_bytes: Callable[[int], bytes]) -> Phone:
         if isinstance(message, Refusal):
             raise ValueError("the phone's memory holds a grant that cannot be read")
         key = Ed25519SigningKey.from_private_bytes(bytes.fromhex(row["device_key"]))
-        phone.grants.append(HeldGrant(message, key, row["last_counter"], dict(row["shown"])))
+        phone.grants.append(HeldGrant(message, key, row["last_counter"], dict(row["shown"]), row["is_returned"]))
     return phone
+
+
+def _sign_return(held: HeldGrant, *, now_s: int) -> bytes:
+    key_id = held.device_key.public_key.key_id
+    shown = tuple(sorted(held.shown.items()))
+    statement = GrantReturn(key_id, held.grant.serial, held.last_counter, shown, now_s)
+    return GRANT_RETURN.sign(held.device_key, statement).encode()

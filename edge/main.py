@@ -147,7 +147,7 @@ async def _run_loops(box: Box, reader: QrReader, scanner: Scanner) -> None:
         send_now=uplink.send_now,
     )
     downlink = Downlink(trust=box.trust, uplink=uplink, questions=questions)
-    await _void_left_over(authoriser)
+    await void_left_over(authoriser)
     async with link:
         await _until_stopped(
             serve_api(build_api(desk), box.settings),
@@ -246,7 +246,7 @@ async def pump(link: Link, uplink: Uplink, downlink: Downlink) -> None:
                 event.acknowledge()
 
 
-async def _void_left_over(authoriser: Authoriser) -> None:
+async def void_left_over(authoriser: Authoriser) -> None:
     """Take back what was under way when the box stopped, or what the card did not take then."""
     try:
         if voids := await authoriser.open_sales.void_left_over():
@@ -260,7 +260,7 @@ async def _keep_house(box: Box, authoriser: Authoriser) -> None:
     """Remove what the cloud has and nobody needs any more, a little at a time, and make up for voids."""
     while True:
         await asyncio.sleep(HOUSEKEEPING_EVERY_S)
-        await _void_left_over(authoriser)
+        await void_left_over(authoriser)
         before_ms = box.clock.now_ms() - KEPT_MS
         while (removed := await box.outbox.prune(before_ms=before_ms, keep_count=KEPT_RECORDS_MIN)).records:
             _log.info("outbox_pruned records=%d spent_marks=%d", removed.records, removed.spent_marks)

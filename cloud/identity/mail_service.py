@@ -150,10 +150,13 @@ class Mails:
 
         A letter to an address that is nobody's, or to somebody who may not sign in, is forgotten.
         """
+        now_ms = self.clock.now_ms()
+        # Mostly nothing is due, and to look is no reason to wait for whoever writes.
+        if run_read(self.engine, lambda session: mail_store.find_due(session, now_ms=now_ms)) is None:
+            return None
         token = base64.urlsafe_b64encode(self.random_bytes(TOKEN_SIZE)).rstrip(b"=").decode()
 
         def work(session: Session) -> Sending | None:
-            now_ms = self.clock.now_ms()
             while (mail := mail_store.find_due(session, now_ms=now_ms)) is not None:
                 login = store.find_login_by_email(session, mail.email)
                 if login is None or status_refusal(login.status) is not None:

@@ -37,11 +37,16 @@ class Delivery:
         return self.notification.notification_id
 
 
-def offer_due(session: Session, *, now_ms: int, offer_ms: int, deliveries_max: int) -> list[str]:
-    """Return what is due and not on its way to somebody, and take it to be for ``offer_ms``."""
+def due_ids(session: Session, *, now_ms: int, deliveries_max: int) -> list[str]:
+    """Return what is due and not on its way to somebody, at most so many, in order of their ids."""
     is_due = and_(_IS_WAITING, _C.next_try_ms <= now_ms, _C.offered_until_ms <= now_ms)
     due = select(_C.notification_id).where(is_due).order_by(_C.next_try_ms).limit(deliveries_max)
-    ids = sorted(session.execute(due).scalars())
+    return sorted(session.execute(due).scalars())
+
+
+def offer_due(session: Session, *, now_ms: int, offer_ms: int, deliveries_max: int) -> list[str]:
+    """Return what is due and not on its way to somebody, and take it to be for ``offer_ms``."""
+    ids = due_ids(session, now_ms=now_ms, deliveries_max=deliveries_max)
     for condition in where_keys(DELIVERIES, key=("notification_id",), keys=[(each,) for each in ids]):
         session.execute(DELIVERIES.update().where(condition, _IS_WAITING).values(offered_until_ms=now_ms + offer_ms))
     return ids

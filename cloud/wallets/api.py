@@ -249,14 +249,14 @@ def _add_phone_routes(router: APIRouter, api: WalletApi) -> None:
         now_ms = api.clock.now_ms()
 
         def work(session: Session) -> ReserveRelease | ReturnRefusal:
-            statements = _open_statements(session, body.statements)
+            statements = open_statements(session, body.statements)
             return return_grants(session, device.device_id, statements, posted=api.posted, now_ms=now_ms)
 
         released = _or_refuse(run_transaction(api.engine, work, lookup=lambda _: None))
         return {"released_minor": released.released.amount_minor, "held_minor": released.held.amount_minor}
 
 
-def _open_statements(session: Session, encoded: Sequence[str]) -> list[ReturnStatement]:
+def open_statements(session: Session, encoded: Sequence[str]) -> list[ReturnStatement]:
     """Verify each statement under the device key of the grant it names."""
     statements: list[ReturnStatement] = []
     for text in encoded:

@@ -47,7 +47,7 @@ BOX = (
             ),
             Edit(
                 _CHECK,
-                '    ("a code of an unacknowledged sale is not marked as spent", _CODES_ARE_SPENT),\n',
+                '    (1, "a code of an unacknowledged sale is not marked as spent", _CODES_ARE_SPENT),\n',
                 "",
             ),
         ),
@@ -58,14 +58,19 @@ BOX = (
         (
             Edit(
                 _WRITER,
-                "            return self._append(sign())\n\n        return self._write(body)\n",
-                "            appended.append(sign())\n"
-                "            return self._append(appended[-1])\n\n"
+                "            outcome = self._append(sign())\n",
+                "            appended.append(sign())\n            outcome = self._append(appended[-1])\n",
+            ),
+            Edit(
+                _WRITER,
+                "            return outcome\n\n        return self._write(body)\n\n    def open_sale(",
+                "            return outcome\n\n"
                 "        appended: list[OutboxEntry] = []\n"
                 "        outcome = self._write(body)\n"
                 "        if outcome is AppendOutcome.APPENDED:\n"
                 "            self._write(lambda: self._run(_MARK_SPENT, _values_of(appended[-1])))\n"
-                "        return outcome\n",
+                "        return outcome\n\n"
+                "    def open_sale(",
             ),
             Edit(_WRITER, "        if entry.serial:\n            self._run(_MARK_SPENT, values)\n", ""),
         ),
@@ -176,12 +181,12 @@ BOX = (
     ),
     Mutant(
         "payment_id_made_anew",
-        "The record gets a payment id of its own instead of the sale's (as a fallback under a new id would).",
+        "The record gets a payment id of its own instead of the sale's.",
         (
             Edit(
                 "edge/signer.py",
-                "            payment_id=sale.payment_id,\n",
-                "            payment_id=PaymentId(chain.head_hash[:16]),\n",
+                "            kind=RecordKind.SALE,\n            payment_id=sale.payment_id,\n",
+                "            kind=RecordKind.SALE,\n            payment_id=PaymentId(chain.head_hash[:16]),\n",
             ),
         ),
     ),

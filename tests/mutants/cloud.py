@@ -129,19 +129,6 @@ CLOUD = (
         ),
     ),
     Mutant(
-        "void_lost",
-        "A void record is stored, and what was posted for its payment stays.",
-        (
-            Edit(
-                _SERVICE,
-                "    for void in voids:\n        void_payment(session, void, now_ms=now_ms)\n",
-                "",
-            ),
-        ),
-        node="tests/integration/test_ingest.py::test_a_void_reverses_the_payment_once",
-        why_node="boxes write no voids yet",
-    ),
-    Mutant(
         "forked_branch_not_posted",
         "The sales of a chain's second branch are kept as evidence and not posted.",
         (

@@ -8,23 +8,26 @@ import asyncio
 import random
 import shutil
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import UnionType
+from typing import TypeVar
 
 from edge.authorise import SELECTION_DRAWS, Authoriser
 from edge.downlink import Downlink
 from edge.errors import EdgeError, NotProvisionedError, OutboxCorruptError, OutboxUnsafeError
-from edge.main import Box, open_box
+from edge.main import Box, open_box, void_left_over
 from edge.outbox_types import OutboxState
+from edge.questions import Questions
 from edge.signer import Signer
-from edge.states import Result, Sale, ShowingResult, State
+from edge.states import AskingCloud, CustomerAsked, Result, Sale, Scanning, ShowingResult, State
 from edge.terminal import BusyError, Terminal
 from edge.uplink import Uplink
 from sync.ids import TerminalId
 from sync.money import Money
-from sync.topics import ACKNOWLEDGEMENT
+from sync.topics import ACKNOWLEDGEMENT, ANSWER
 from sync.upload import UploaderSettings
 from tests.simulation.broker import Broker, Cable, Line
 from tests.simulation.card import Card, Cards, How
@@ -39,7 +42,9 @@ PRUNE_EVERY_S = 1800.0
 NEEDS_TECHNICIAN = (OutboxCorruptError, OutboxUnsafeError, NotProvisionedError)
 UPLOADER = UploaderSettings(contact_every_ms=1_800_000)
 
+T = TypeVar("T")
 Show = Callable[["SimulatedBox", Sale, Result], None]
+Asked = Callable[["SimulatedBox", Sale], None]
 
 
 @dataclass(eq=False)
@@ -49,6 +54,7 @@ class Life:
     box: Box
     card: Card
     line: Line
+    authoriser: Authoriser
     terminal: Terminal
     uplink: Uplink
     camera: HeldUpCode
@@ -56,7 +62,7 @@ class Life:
 
 
 class SimulatedBox:
-    """One board and its card; ``show`` is told what its display says."""
+    """One board and its card; ``show`` is told what its display says, ``asked`` when the customer is asked."""
 
     def __init__(
         self,
@@ -70,6 +76,7 @@ class SimulatedBox:
         broker: Broker,
         rng: random.Random,
         show: Show,
+        asked: Asked,
     ) -> None:
         self.number = number
         self.board = f"board-{number}"
@@ -85,8 +92,10 @@ class SimulatedBox:
         self._broker = broker
         self._rng = rng
         self._show = show
+        self._asked = asked
         self._lives = 0
-        self._shown: Sale | None = None
+        self._shown: Result | None = None
+        self._asking: Sale | None = None
         self._terminal_id: TerminalId | None = None
         self._card: Card | None = None
         self.is_twin = False
@@ -99,7 +108,7 @@ class SimulatedBox:
         self.enrolled_ms = 0
         """When it was enrolled last, by the cloud's clock."""
         self.heard_count = 0
-        """How much of the cloud has come to it over its line, ever."""
+        """How much of the cloud has come to it over its line, ever, answers to its questions apart."""
         self.cards_put_in = 0
         """How often another card was put in than the one that the board had."""
         self.answers: deque[tuple[str, bytes]] = deque(maxlen=ANSWERS_KEPT)
@@ -139,6 +148,16 @@ class SimulatedBox:
         except EdgeError:
             return None
 
+    async def has_open_sales(self) -> bool:
+        """Whether the card holds a sale that left the box and has no record and no void; true where unknown."""
+        life = self.life
+        if life is None or life.card.is_dead:
+            return True
+        try:
+            return bool(await life.box.outbox.open_sales())
+        except EdgeError:
+            return True
+
     def image(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
         """Copy the whole card: the outbox's files, and all others by their path."""
         others = {
@@ -174,6 +193,7 @@ class SimulatedBox:
         life = self._put_together(box, card)
         card.on_death = lambda: self._cut_off(life)
         self.life = life
+        await void_left_over(life.authoriser)
         loops = [asyncio.create_task(each) for each in (life.terminal.run(), life.uplink.run(), self._keep_house(life))]
         loops.append(self._broker.connect_for_ever(life.line))
         ending = asyncio.create_task(life.ended.wait())
@@ -194,6 +214,8 @@ class SimulatedBox:
         camera = HeldUpCode(self._rng)
         # The line needs the loops and the loops the line.
         line = Line(terminal_id.hex(), self.cable, _nobody_takes, _nothing, _nothing)
+        publisher = _Publisher(self._broker, line, self)
+        questions = Questions(publisher=publisher, trust=box.trust, clock=box.clock)
         authoriser = Authoriser(
             outbox=box.outbox,
             trust=box.trust,
@@ -202,6 +224,8 @@ class SimulatedBox:
             draw=lambda: self._rng.randrange(SELECTION_DRAWS),
             is_link_up=lambda: line.is_connected,
             free_bytes_min=0,
+            questions=questions,
+            random_bytes=self._rng.randbytes,
         )
         uplink = Uplink(
             outbox=box.outbox,
@@ -209,7 +233,7 @@ class SimulatedBox:
             clock=box.clock,
             authoriser=authoriser,
             signing_key=box.signing_key,
-            publisher=_Publisher(self._broker, line, self),
+            publisher=publisher,
             random_bytes=self._rng.randbytes,
             on_change=lambda: None,
             settings=UPLOADER,
@@ -222,17 +246,22 @@ class SimulatedBox:
             random_bytes=self._rng.randbytes,
             on_change=lambda state: self._changed(life, state),
         )
-        downlink = Downlink(trust=box.trust, uplink=uplink)
+        downlink = Downlink(trust=box.trust, uplink=uplink, questions=questions)
+
+        async def came_up() -> None:
+            await uplink.link_came_up()
+            downlink.link_came_up()
+
         line.take = lambda topic, payload: self.hear(downlink, topic, payload)
-        line.came_up, line.went_down = uplink.link_came_up, uplink.link_went_down
-        life = Life(box, card, line, terminal, uplink, camera)
+        line.came_up, line.went_down = came_up, uplink.link_went_down
+        life = Life(box, card, line, authoriser, terminal, uplink, camera)
         return life
 
     async def hear(self, downlink: Downlink, topic: str, payload: bytes) -> None:
         """Take what comes over the line, unless somebody holds it back."""
         if self.old_answer not in (None, (topic, payload)):
             return
-        if self.old_answer is None:
+        if self.old_answer is None and not topic.endswith(f"/{ANSWER.name}"):
             # What is played to it is nothing that it hears of the cloud.
             self.heard_count += 1
         if topic.endswith(f"/{ACKNOWLEDGEMENT.name}"):
@@ -243,8 +272,11 @@ class SimulatedBox:
         if life is not self.life or life.card.is_dead:
             return
         life.uplink.records_appended()
-        if isinstance(state, ShowingResult) and state.sale is not self._shown:
-            self._shown = state.sale
+        if isinstance(state, CustomerAsked) and state.sale is not self._asking:
+            self._asking = state.sale
+            self._asked(self, state.sale)
+        if isinstance(state, ShowingResult) and state.result is not self._shown:
+            self._shown = state.result
             life.camera.put_away()
             self._show(self, state.sale, state.result)
 
@@ -268,6 +300,7 @@ class SimulatedBox:
     async def _keep_house(self, life: Life) -> None:
         while True:
             await asyncio.sleep(PRUNE_EVERY_S)
+            await void_left_over(life.authoriser)
             try:
                 await life.box.outbox.prune(before_ms=life.box.clock.now_ms() - 3600_000, keep_count=KEEP_RECORDS)
             except EdgeError:
@@ -336,23 +369,53 @@ class SimulatedBox:
 
     async def sell(self, amount_minor: int, text: str) -> Sale | None:
         """Begin a sale and hold the code up; the display will say what became of it. None where it was busy or off."""
-        life = self.life
-        if life is None:
-            return None
-        starting = asyncio.create_task(life.terminal.start_sale(Money(amount_minor, CURRENCY)))
-        ending = asyncio.create_task(life.ended.wait())
-        await asyncio.wait((starting, ending), return_when=asyncio.FIRST_COMPLETED)
-        ending.cancel()
-        if not starting.done():
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
+        sale = await self.begin_sale(amount_minor)
+        if sale is not None:
+            self.hold_up(sale, text)
+        return sale
+
+    async def begin_sale(self, amount_minor: int) -> Sale | None:
+        """Begin a sale; None where the box was busy or off."""
+        if self.life is None:
             return None
         try:
-            sale = starting.result()
+            return await _alive(self.life, self.life.terminal.start_sale(Money(amount_minor, CURRENCY)))
         except BusyError:
             return None
-        life.camera.hold_up(text)
-        return sale
+
+    async def show_request(self, sale: Sale) -> str | None:
+        """Have the display show the sale's request; None where it does not."""
+        if self.life is None:
+            return None
+        return await _alive(self.life, self.life.terminal.show_request(sale.payment_id))
+
+    def hold_up(self, sale: Sale, text: str) -> None:
+        """Hold up a code for this sale, if the display still waits for one."""
+        if self.life is not None and self._is_at(sale, Scanning):
+            self.life.camera.hold_up(text)
+
+    async def cancel(self, sale: Sale) -> bool:
+        """Take the sale back, as long as it waits for somebody; tells whether it did."""
+        if self.life is None or not self._is_at(sale, Scanning | AskingCloud | CustomerAsked):
+            return False
+        await _alive(self.life, self.life.terminal.cancel_sale(sale.payment_id))
+        return True
+
+    def _is_at(self, sale: Sale, kinds: "type[Scanning] | UnionType") -> bool:
+        state = self.life.terminal.state if self.life is not None else None
+        return isinstance(state, kinds) and getattr(state, "sale", None) is sale
+
+
+async def _alive(life: Life, doing: Coroutine[None, None, T]) -> T | None:
+    """Wait for something that the box does, as long as it lives."""
+    working, ending = asyncio.create_task(doing), asyncio.create_task(life.ended.wait())
+    await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+    ending.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    return None
 
 
 class _Publisher:

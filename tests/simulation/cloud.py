@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from cloud.authorising import Authoriser
 from cloud.db import Retry, run_read
 from cloud.db.engine import READS_ONLY
 from cloud.foundation import Cloud, build_cloud
@@ -24,8 +25,9 @@ from cloud.posting_process import OwnProcess
 from cloud.upkeep import Pace
 from cloud.worker import Transport, Worker
 from sync.clock import Clock
+from sync.errors import LinkError
 from sync.ids import TerminalId
-from sync.topics import ACKNOWLEDGEMENT
+from sync.topics import ACKNOWLEDGEMENT, Topic, topic
 from tests.simulation.broker import Broker, WorkerSeat
 from tests.simulation.engines import KeptEngine, engine_of
 from tests.simulation.template import cloud_settings
@@ -44,6 +46,8 @@ PACE = Pace(
     forget_every_s=30 * 24 * 3600.0,
     expire_every_s=1800.0,
     deliver_every_s=1800.0,
+    mail_every_s=24 * 3600.0,
+    answer_every_s=900.0,
 )
 """Slower than production, so that days pass quickly; a box that greets is sent what is published all the same."""
 
@@ -197,6 +201,7 @@ class SimulatedCloud:
     def __init__(self, world: Path, *, clock: Clock, broker: Broker, rng: random.Random, count: Count) -> None:
         self._world = world
         self._clock = clock
+        self._broker = broker
         self.database = Database(world / "cloud" / "cloud.sqlite3")
         self._books = sqlite3.connect(f"file:{self.database.path}?mode=ro", uri=True, isolation_level=None)
         self.limits: dict[str, Any] = {}
@@ -234,6 +239,17 @@ class SimulatedCloud:
     async def run(self, work: Callable[[Session], T]) -> T:
         """Run a transaction of the HTTP service."""
         return await self._front.run(work)
+
+    async def tell_terminals(self) -> None:
+        """Send the answers that customers have decided, as each worker looks for them many times a second."""
+        await Authoriser(self._front, self._send).answer_due()
+
+    async def _send(self, row: Topic, terminal_id: TerminalId, payload: bytes) -> bool:
+        try:
+            await self._broker.publish_down(topic(row, terminal_id), payload, retain=row.retained)
+        except LinkError:
+            return False
+        return True
 
     def read(self, work: Callable[[Session], T]) -> T:
         return run_read(self.engine, work)

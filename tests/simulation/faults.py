@@ -19,7 +19,7 @@ from tests.simulation.box import SimulatedBox
 from tests.simulation.card import How
 from tests.simulation.cloud import DATABASE_FAULTS, DEATHS
 from tests.simulation.people import rob
-from tests.simulation.phones import CustomerPhone, Honesty, Thief, clone, restore
+from tests.simulation.phones import CustomerPhone, Honesty, Thief, clone, restore, tell_lies
 from tests.simulation.template import POOR, cloud_settings, seeded_key
 from tests.simulation.world import DAY_S, World
 
@@ -269,9 +269,10 @@ async def _phone_cloned(world: World) -> None:
 async def _phone_restored(world: World) -> None:
     if (phone := _honest(world)) is None:
         return
-    backup = phone.path.read_bytes()
+    backup, returns_count = phone.path.read_bytes(), phone.returns_count
     await asyncio.sleep(world.rng.uniform(3600, 12 * 3600))
-    if phone.honesty is Honesty.HONEST and not phone.is_lost:
+    # Whoever has given grants back meanwhile lets the phone forget them before it shows anything.
+    if phone.honesty is Honesty.HONEST and not phone.is_lost and phone.returns_count == returns_count:
         world.count("phone_restored")
         restore(phone, backup, random_bytes=world.rng.randbytes)
 
@@ -291,6 +292,31 @@ async def _phone_lost(world: World) -> None:
 
     run_transaction(world.cloud.engine, report)
     world.count("denied_late")
+
+
+async def _grants_returned(world: World) -> None:
+    """Somebody wants the reserve back; the codes that are on their way are paid out of what stays of it."""
+    phone = _honest(world)
+    if phone is None or phone.needs_grant(world.clock.now_ms()):
+        return
+    world.count("grants_returned")
+    is_answer_lost = world.rng.random() < 0.3
+    wrong = await phone.return_grants(world.cloud, world.clock.now_ms(), is_answer_lost=is_answer_lost)
+    world.findings += [wrong] if wrong else []
+
+
+async def _false_return(world: World) -> None:
+    """Somebody says that nothing was shown, gets the reserve back, and goes on paying by what was returned."""
+    phone = _honest(world)
+    now_ms = world.clock.now_ms()
+    if phone is None or phone.needs_grant(now_ms) or not phone.phone.outstanding_minor:
+        return
+    world.count("false_return")
+    world.oracle.copied_ms.setdefault(phone.customer.device_id, 0)
+    world.oracle.lied_ms |= {held.grant.serial: now_ms for held in phone.phone.grants if not held.is_returned}
+    thief = tell_lies(phone, random_bytes=world.rng.randbytes)
+    await phone.return_grants(world.cloud, now_ms, is_answer_lost=False)
+    world.begin(rob(world, thief))
 
 
 FAULTS = (
@@ -317,4 +343,6 @@ FAULTS = (
     Fault("phone_cloned", 1.5, _phone_cloned),
     Fault("phone_restored", 2, _phone_restored),
     Fault("denied_late", 1.5, _phone_lost),
+    Fault("grants_returned", 4, _grants_returned),
+    Fault("false_return", 1, _false_return),
 )

@@ -5,7 +5,7 @@ showed and whether their phone was copied or restored, technicians know which ca
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,20 +14,25 @@ from sqlalchemy.orm import Session
 
 from cloud.ingest.outcomes import CONVICTING, Outcome
 from cloud.ingest.tables import EXCEPTIONS, PAYMENTS
+from cloud.payments.states import HoldStatus
+from cloud.payments.tables import COURIER_HOLDS
 from cloud.wallets.tables import DENIED_SERIALS
 from sync.ids import PaymentId, Serial, TerminalId
-from tests.simulation.books import wrong_in_books
+from tests.simulation.books import NOT_POSTED, approved_without_record, wrong_in_books
 from tests.simulation.phones import CustomerPhone, Honesty
-from tests.simulation.sightings import Approval, Doubt, Tried
+from tests.simulation.sightings import Approval, Doubt, Tried, Way
 
 SETTLED = frozenset({Outcome.SETTLED_FROM_RESERVE, Outcome.SETTLED_FROM_BALANCE})
 MAY_END_AS = {
     Honesty.HONEST: frozenset({Outcome.SETTLED_FROM_RESERVE}),
     Honesty.RESTORED: SETTLED,
     Honesty.CLONED: SETTLED | {Outcome.DOUBLE_SPEND, Outcome.OVER_GRANT},
+    Honesty.LYING: SETTLED | {Outcome.OVER_GRANT},
 }
 """How payments at honest boxes may end: never forged, never in conflict, never at a box that knew the denial."""
 OF_ONE_GRANT_AND_BOX_MINOR = 100_00
+DECIDED_WITHIN_MS = 60_000
+"""What comes to the cloud so long after something was done there is decided after it."""
 FOR_EVER_MS = 2**62
 
 Key = tuple[TerminalId, PaymentId]
@@ -45,13 +50,19 @@ class Oracle:
     """Every code that was held up to a display, by its payment."""
     answered: set[PaymentId] = field(default_factory=set)
     """Payments whose display said anything at all."""
+    ended: dict[Key, int] = field(default_factory=dict)
+    """Sales whose display said no, or that they were taken back, and when: nobody pays for these."""
     doubts: dict[TerminalId, list[Doubt]] = field(default_factory=lambda: defaultdict(list))
     relayed: set[tuple[Serial, int]] = field(default_factory=set)
     """Codes that were held up twice: the second time moves no money of the payer's."""
     copied_ms: dict[str, int] = field(default_factory=dict)
-    """Devices that were copied, and when first."""
+    """Devices that were copied, and when first; a lie is about what was shown at any time before it."""
+    lied_ms: dict[Serial, int] = field(default_factory=dict)
+    """Grants that were returned by a false statement, which names no code at all, and when."""
     shown: Counter[str] = field(default_factory=Counter)
     lost_by_cards: int = 0
+    taken_by_cards: int = 0
+    """Payments that stand or fell against what a display said, by cards that had forgotten it."""
     loss_minor: int = 0
     loss_share_of_bound: float = 0.0
 
@@ -68,13 +79,16 @@ class Oracle:
     def judge(self, session: Session, phones: list[CustomerPhone]) -> list[str]:
         """Name everything that is not as it must be."""
         rows = session.execute(select(PAYMENTS)).all()
+        approved = approved_without_record(session)
         return [
             *self.approvals_lost_or_changed(rows),
             *self._posted_twice_or_from_nowhere(rows),
             *self._honest_customers_hurt(rows, phones),
+            *self._debited_against_the_display(rows, approved),
+            *self._still_held(session),
             *self.thieves_beyond_bound(rows),
-            *_thieves_not_denied(session, rows),
-            *wrong_in_books(session, rows, tried=self.tried, customers=[phone.customer for phone in phones]),
+            *_thieves_not_denied(session, rows, lied_ms=self.lied_ms),
+            *wrong_in_books(session, rows, approved, tried=self.tried, customers=[phone.customer for phone in phones]),
         ]
 
     def approvals_lost_or_changed(self, rows: Rows) -> list[str]:
@@ -92,7 +106,39 @@ class Oracle:
                 found.append(f"the approval {at} is lost{words}")
             elif (row.amount_minor, row.serial, row.counter) != (seen.amount_minor, seen.serial, seen.counter):
                 found.append(f"the approval {payment_id.hex()} was posted as something else")
+            elif row.outcome in NOT_POSTED and not self._is_excused(terminal_id, seen.at_ms):
+                found.append(f"the approval {payment_id.hex()} was taken back: {row.outcome}")
         return found
+
+    def _is_excused(self, terminal_id: TerminalId, at_ms: int) -> bool:
+        """Whether the card had forgotten by then, or has since, what became of a sale: its copy takes it back."""
+        is_excused = self._is_in_doubt(terminal_id, at_ms)
+        self.taken_by_cards += is_excused
+        return is_excused
+
+    def _debited_against_the_display(self, rows: Rows, approved: Rows) -> list[str]:
+        """Whoever saw a sale end without a yes has not paid; what the cloud approved has its record or was voided."""
+        found = []
+        for row in rows:
+            ended_ms = self.ended.get((row.terminal_id, row.payment_id))
+            if ended_ms is None or row.outcome in NOT_POSTED:
+                continue
+            if not self._is_excused(row.terminal_id, ended_ms):
+                found.append(f"the payment {row.payment_id.hex()} was posted though its display ended it")
+        return found + [
+            f"the cloud's approval {row.payment_id.hex()} has neither a record nor a void"
+            for row in approved
+            if not self._is_excused(row.terminal_id, row.asked_at_ms)
+        ]
+
+    def _still_held(self, session: Session) -> list[str]:
+        """Every promise that a courier carried is kept or taken back, unless its card has forgotten it."""
+        held = select(COURIER_HOLDS).where(COURIER_HOLDS.c.status == HoldStatus.HELD.value)
+        return [
+            f"{row.amount_minor} are still held for the payment {row.payment_id.hex()}"
+            for row in session.execute(held)
+            if not self._is_excused(row.terminal_id, row.held_at_ms)
+        ]
 
     def _is_in_doubt(self, terminal_id: TerminalId, at_ms: int) -> bool:
         return any(each.since_ms <= at_ms <= each.until_ms for each in self.doubts[terminal_id])
@@ -102,7 +148,11 @@ class Oracle:
         of_payment = Counter((row.terminal_id, row.payment_id) for row in rows)
         found += [f"the payment {key[1].hex()} has {n} outcomes" for key, n in of_payment.items() if n > 1]
         drawn = [row for row in rows if row.from_reserve_minor + row.from_available_minor > 0]
-        of_code = Counter((row.serial, row.counter) for row in drawn if row.outcome != Outcome.DOUBLE_SPEND)
+        of_code = Counter(
+            (row.serial, row.counter)
+            for row in drawn
+            if row.serial is not None and row.outcome not in (Outcome.DOUBLE_SPEND, Outcome.VOID)
+        )
         found += [f"the code {key[1]} of {key[0].hex()} was drawn {n} times" for key, n in of_code.items() if n > 1]
         nowhere = [row for row in rows if not self._was_tried(row)]
         return found + [f"the payment {row.payment_id.hex()} was never tried at a display" for row in nowhere]
@@ -117,6 +167,9 @@ class Oracle:
         for row in rows:
             seen = self.tried.get(row.payment_id)
             owner = Honesty.HONEST if seen is None else honesty[seen.payer.device_id]
+            if row.outcome in NOT_POSTED or (seen is not None and seen.way is Way.COURIER and row.outcome in SETTLED):
+                # What was taken back is compared with the display, and what was promised is not of the reserve.
+                continue
             is_relayed = row.outcome == Outcome.REPLAYED_CODE and (row.serial, row.counter) in self.relayed
             if row.outcome not in MAY_END_AS[owner] and not is_relayed:
                 words = f"the payment {row.payment_id.hex()} of the {owner.name} ended as {row.outcome} ({row.fault})"
@@ -127,7 +180,7 @@ class Oracle:
         """No phone costs more than its bound, and one that was never copied nothing."""
         of_device: defaultdict[str, list[Row[Any]]] = defaultdict(list)
         for row in rows:
-            if row.payment_id in self.tried and row.outcome != Outcome.REPLAYED_CODE:
+            if row.payment_id in self.tried and row.outcome not in {Outcome.REPLAYED_CODE, *NOT_POSTED}:
                 of_device[self.tried[row.payment_id].payer.device_id].append(row)
         found = []
         for device, of_it in of_device.items():
@@ -168,15 +221,21 @@ class Oracle:
     def _time_apart(self, row: Row[Any]) -> Hashable:
         """The time in which a box heard nothing that a payment was in; one of its own where nobody can say."""
         seen = self.approvals.get((row.terminal_id, row.payment_id))
-        if seen is None or not self.is_trusted(row.terminal_id, since_ms=seen.at_ms):
+        if seen is None or seen.is_by_cloud or not self.is_trusted(row.terminal_id, since_ms=seen.at_ms):
             return (row.payment_id,)
         return (seen.box_number, seen.heard_count, seen.serial)
 
 
-def _thieves_not_denied(session: Session, rows: Rows) -> list[str]:
-    """Who was found out is on the deny list, whoever is still to bear the loss."""
+def _thieves_not_denied(session: Session, rows: Rows, *, lied_ms: Mapping[Serial, int]) -> list[str]:
+    """Who was found out is on the deny list, whoever is still to bear the loss: the greedy, and who lied."""
     denied = set(session.execute(select(DENIED_SERIALS.c.serial)).scalars())
     found_out = {row.serial for row in rows if row.outcome in CONVICTING}
+    found_out |= {
+        row.serial
+        for row in rows
+        if row.outcome in SETTLED and row.serial in lied_ms
+        if row.received_at_ms > lied_ms[row.serial] + DECIDED_WITHIN_MS
+    }
     return [f"the grant {serial.hex()} was found out and is not denied" for serial in sorted(found_out - denied)]
 
 

@@ -10,16 +10,17 @@ from demo.phone import PhoneRefusal
 from sync.payment_code import PaymentCode
 from tests.simulation.box import SimulatedBox
 from tests.simulation.phones import CustomerPhone, Thief
-from tests.simulation.sightings import Tried
+from tests.simulation.sightings import Tried, Way
 from tests.simulation.template import Customer
+from tests.simulation.ways import PLAYED_IN_SALES, lose_patience, pay_by_request
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 DAY_S = 86400.0
-PLAYED_BY_PEOPLE = frozenset({"code_relayed", "plug_pulled"})
+PLAYED_BY_PEOPLE = frozenset({"code_relayed", "plug_pulled"}) | PLAYED_IN_SALES
 """Kinds of faults that no swarm draws: every world has people."""
-SALES_A_DAY, THEFTS_A_DAY = 130, 60
+SALES_A_DAY, THEFTS_A_DAY = 120, 60
 AMOUNT_MINOR = (50, 10_00)
 RELAYED = 0.04
 """The share of codes that are shown a second time, by whoever saw them."""
@@ -29,6 +30,10 @@ PLUG_LOOKS, PLUG_LOOK_S = 12, 5.0
 SPLIT = 0.01
 """The share of sales that are too dear for one code, so that the shop takes code after code."""
 SPLIT_CODES, SPLIT_MINOR = 18, 10_00
+TWO_WAY, COURIER = 0.08, 0.05
+"""The share of sales whose request the display shows."""
+IMPATIENT = 0.03
+"""The share of sales that are taken back a moment after the code was held up, where that is still possible."""
 
 
 async def customers(world: "World", box: SimulatedBox) -> None:
@@ -41,10 +46,14 @@ async def customers(world: "World", box: SimulatedBox) -> None:
         phone = rng.choice(world.phones)
         if phone.is_lost:
             continue
-        if rng.random() < 0.5 or not phone.phone.grants:
+        if rng.random() < 0.5 or phone.needs_grant(world.clock.now_ms()):
             await phone.sync(world.cloud, rng, world.clock.now_ms())
         if rng.random() < SPLIT:
             await _split(world, box, phone)
+            continue
+        if (draw := rng.random()) < TWO_WAY + COURIER:
+            way = Way.TWO_WAY if draw < TWO_WAY else Way.COURIER
+            await pay_by_request(world, box, phone, way, amount_minor=rng.randint(*AMOUNT_MINOR))
             continue
         made_ms = world.clock.now_ms()
         code = phone.show(made_ms)
@@ -59,7 +68,7 @@ async def rob(world: "World", thief: Thief) -> None:
         await asyncio.sleep(world.rng.expovariate(THEFTS_A_DAY / DAY_S))
         box = world.rng.choice(world.boxes)
         if box.life is not None and not world.is_healing:
-            await _pay(world, box, thief.show(world.clock.now_ms()), payer=thief.victim.customer)
+            await _pay(world, box, thief.show(world.clock.now_ms()), payer=thief.victim.customer, is_stolen=True)
 
 
 async def _split(world: "World", box: SimulatedBox, phone: CustomerPhone) -> None:
@@ -103,6 +112,7 @@ async def _pay(
     amount_minor: int | None = None,
     made_ms: int | None = None,
     is_relayed: bool = False,
+    is_stolen: bool = False,
 ) -> bool:
     """Hold up a code, made now or at ``made_ms``, for an amount or any amount; tells whether the box said yes."""
     if not isinstance(code, PaymentCode):
@@ -118,6 +128,10 @@ async def _pay(
     if is_relayed:
         world.count("code_relayed")
         world.oracle.relayed.add((code.serial, code.counter))
-    world.oracle.tried[sale.payment_id] = Tried(code.serial, code.counter, made_ms, payer, box.owner, box.number)
+    world.oracle.tried[sale.payment_id] = Tried(
+        code.serial, code.counter, made_ms, payer, box.owner, box.number, is_stolen=is_stolen
+    )
+    if world.rng.random() < IMPATIENT:
+        await lose_patience(world, box, sale)
     await asyncio.sleep(8)
     return (box.known_as, sale.payment_id) in world.oracle.approvals

@@ -1,25 +1,34 @@
-"""Phones of a simulated world: honest ones, ones restored from a backup, and clones that lie.
+"""Phones of a simulated world: honest ones, ones restored from a backup, clones, and ones that lie when they return.
 
 An honest phone is the demo's: it writes a counter down before it shows the code, and never shows more than its
 reserve. A thief holds a copy of what a phone held and shows codes by its keys as it pleases.
 """
 
+import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from cloud.payments import courier
 from cloud.payments.claim_store import posted_counters
+from cloud.payments.courier import CourierOrder
+from cloud.payments.courier_store import CourierHold
+from cloud.payments.refusals import PaymentRefusal
+from cloud.payments.rules import Proof
 from cloud.wallets import service
-from cloud.wallets.reserve import GrantPolicy, GrantRefusal
+from cloud.wallets.api import open_statements
+from cloud.wallets.release_service import ReserveRelease, return_grants
+from cloud.wallets.reserve import GrantPolicy, GrantRefusal, ReturnRefusal
 from cloud.wallets.service import GrantRequest, ReserveStatus
 from cloud.wallets.store import IssuedGrant
 from demo.phone import HeldGrant, Phone, PhoneRefusal, load_phone
 from sync.ids import Serial
 from sync.payment_code import ONE_WAY_NONCE_SIZE, PaymentCode, make_payment_code
+from sync.payment_request import ShownRequest
 from tests.simulation.cloud import SimulatedCloud
 from tests.simulation.template import Customer
 
@@ -37,6 +46,8 @@ class Honesty(Enum):
     """It has forgotten what it showed: its payments stand, but may exceed the reserve."""
     CLONED = auto()
     """Another phone shows codes by the same keys."""
+    LYING = auto()
+    """It has returned its grants, has not named what it had shown by them, and goes on showing codes by them."""
 
 
 @dataclass
@@ -48,15 +59,47 @@ class CustomerPhone:
     phone: Phone
     honesty: Honesty = Honesty.HONEST
     is_lost: bool = False
+    returns_count: int = 0
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """It asks the cloud one thing after the other, so that no older answer comes behind a newer one."""
 
     async def sync(self, cloud: SimulatedCloud, rng: random.Random, now_ms: int) -> None:
         """Learn what was posted, and get the next grant in time."""
+        async with self._asking:
+            if self.needs_grant(now_ms):
+                await self._get_grant(cloud, rng, now_ms)
+            await self._learn(cloud, now_ms)
 
+    async def return_grants(self, cloud: SimulatedCloud, now_ms: int, *, is_answer_lost: bool) -> str | None:
+        """Give all grants back by the phone's own word; says what its owner finds wrong with the answer."""
+        async with self._asking:
+            statements = self.phone.sign_returns(now_ms=now_ms)
+            self.returns_count += 1
+            open_minor = self.phone.outstanding_minor
+            answer = await self._give_back(cloud, statements, now_ms)
+            again = await self._give_back(cloud, statements, now_ms) if is_answer_lost else answer
+        if not isinstance(answer, ReserveRelease) or not isinstance(again, ReserveRelease):
+            return f"the return of the device {self.customer.device_id} was answered {answer}, and then {again}"
+        if again.released != answer.released:
+            return f"one return of the device {self.customer.device_id} released twice"
+        if answer.held.amount_minor > open_minor:
+            held_minor = answer.held.amount_minor
+            return f"the device {self.customer.device_id} gave its grants back, and {held_minor} stay for {open_minor}"
+        return None
+
+    async def _give_back(
+        self, cloud: SimulatedCloud, statements: list[bytes], now_ms: int
+    ) -> ReserveRelease | ReturnRefusal:
+        def work(session: Session) -> ReserveRelease | ReturnRefusal:
+            opened = open_statements(session, [statement.hex() for statement in statements])
+            return return_grants(session, self.customer.device_id, opened, posted=posted_counters, now_ms=now_ms)
+
+        return await cloud.run(work)
+
+    async def _learn(self, cloud: SimulatedCloud, now_ms: int) -> None:
         def ask(session: Session) -> ReserveStatus | None:
             return service.reserve_status(session, self.customer.device_id, posted=posted_counters, now_ms=now_ms)
 
-        if self._needs_grant(now_ms):
-            await self._get_grant(cloud, rng, now_ms)
         status = await cloud.run(ask)
         if status is None:
             raise RuntimeError("the cloud does not know its own phone")
@@ -68,8 +111,20 @@ class CustomerPhone:
     def show(self, now_ms: int) -> PaymentCode | PhoneRefusal:
         return self.phone.show_code(now_ms=now_ms)
 
-    def _needs_grant(self, now_ms: int) -> bool:
-        if not self.phone.grants:
+    async def carry(self, cloud: SimulatedCloud, shown: ShownRequest, now_ms: int) -> CourierHold | PaymentRefusal:
+        """Have the cloud approve what a display asks for, and hold the money for it."""
+        front = cloud.front
+        order = CourierOrder(self.customer.wallet_id, shown, Proof.PIN)
+
+        def work(session: Session) -> CourierHold | PaymentRefusal:
+            rules, policy = front.payment_rules(), front.grant_policy()
+            return courier.approve(session, order, sign=front.sign_approval, rules=rules, policy=policy, now_ms=now_ms)
+
+        return await cloud.run(work)
+
+    def needs_grant(self, now_ms: int) -> bool:
+        """Whether it holds none that it may show codes by for long."""
+        if not self.phone.grants or self.phone.grants[-1].is_returned:
             return True
         return self.phone.grants[-1].grant.expires_s - now_ms // 1000 < RENEWED_BEFORE_S
 
@@ -122,6 +177,15 @@ def clone(phone: CustomerPhone, *, random_bytes: Callable[[int], bytes], hides: 
     copied = load_phone(phone.path, random_bytes=random_bytes)
     phone.honesty = Honesty.CLONED
     return Thief(phone, copied.grants, random_bytes, hides)
+
+
+def tell_lies(phone: CustomerPhone, *, random_bytes: Callable[[int], bytes]) -> Thief:
+    """Have a phone forget what it has shown, for its return, and keep the keys of what it returns."""
+    copied = load_phone(phone.path, random_bytes=random_bytes)
+    for held in phone.phone.grants:
+        held.shown.clear()
+    phone.honesty = Honesty.LYING
+    return Thief(phone, copied.grants, random_bytes, hides=False)
 
 
 def restore(phone: CustomerPhone, backup: bytes, *, random_bytes: Callable[[int], bytes]) -> None:

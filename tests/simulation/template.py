@@ -42,6 +42,8 @@ BOXES_MAX = 4
 CUSTOMERS = 32
 FUNDS_MINOR, POOR_FUNDS_MINOR, POOR = 5_000_00, 200_00, 8
 """The first ``POOR`` customers have no more than one reserve: what a clone of their phones takes is not covered."""
+NO_PIN_MINOR = 7_00
+"""Far below production's, so that of sales of up to 10.00 many ask their customers, where the cloud is asked."""
 MERCHANTS = 2
 COMMISSIONS_PPM = (20_000, 12_500)
 """Neighbouring boxes are of different merchants at different rates, so that money in the wrong place shows."""
@@ -87,7 +89,9 @@ def seeded_key(random_bytes: RandomBytes, use: RoleUse | None) -> PrivateKey:
 
 def cloud_settings(folder: Path) -> CloudSettings:
     """Settings of the cloud under a world's folder."""
-    return CloudSettings(data_folder=folder / "cloud", database_url=None, redis_url=None)
+    return CloudSettings(
+        data_folder=folder / "cloud", database_url=None, redis_url=None, payment_no_pin_limit_minor=NO_PIN_MINOR
+    )
 
 
 def box_settings(world: Path, folder: Path, *, has_rtc: bool = True) -> TerminalSettings:

@@ -19,6 +19,7 @@ from cloud.db import run_transaction
 from cloud.fleet import service as fleet_service
 from cloud.ingest.tables import PAYMENTS
 from cloud.ledger.tables import ACCOUNTS
+from cloud.payments import courier
 from cloud.payments.claim_store import posted_counters
 from cloud.wallets.release_service import release_due
 from demo.phone import load_phone
@@ -34,6 +35,7 @@ from tests.simulation.oracle import Oracle
 from tests.simulation.people import customers
 from tests.simulation.phones import CustomerPhone
 from tests.simulation.template import START_MS, Owner, Template, box_settings, enrol_box
+from tests.simulation.ways import asked_on_phone
 from tests.simulation.witness import Witness
 
 HOUR_S, DAY_S = 3600.0, 86400.0
@@ -41,6 +43,8 @@ POOR_LINES = 0.8
 """The share of shops that have network only now and then: what this box is made for."""
 REST_S_MAX = 6 * HOUR_S
 RESERVES_BACK_MS = 12 * 24 * 3600 * 1000
+UNDER_WAY_MS = 180_000
+"""No sale takes longer, its customer's answer included."""
 TECHNICIAN_S = (HOUR_S / 2, 3 * HOUR_S)
 
 
@@ -159,6 +163,7 @@ class World:
             broker=self.broker,
             rng=self.rng,
             show=self._shown,
+            asked=lambda box, sale: self.begin(asked_on_phone(self, box, sale)),
         )
 
     async def _keep_alive(self, box: SimulatedBox) -> None:
@@ -196,7 +201,9 @@ class World:
 
     async def clone_card(self, box: SimulatedBox) -> None:
         """Somebody copies the card and runs the copy in another board, out of sight, until it has network once."""
-        image = box.image()
+        image, now_ms = box.image(), self.clock.now_ms()
+        # What is under way at this moment is taken back by the copy, which does not know what becomes of it.
+        self.oracle.doubt(box.known_as, since_ms=now_ms, until_ms=now_ms + UNDER_WAY_MS)
         number = 100 + self.rng.getrandbits(16)
         hands = HandsOfBox(number, self.clock.now_ms, has_rtc=True)
         hands.boot()
@@ -219,6 +226,8 @@ class World:
                 if state is None or state.quarantine_reason is None or self.is_healing:
                     continue
                 if state.acknowledged_number != state.head_number or not self._is_stopped_for_long(box):
+                    continue
+                if await box.has_open_sales():
                     continue
                 if box.is_twin:
                     self.boxes.remove(box)
@@ -299,6 +308,8 @@ class World:
             return len(release_due(session, posted=posted_counters, now_ms=later_ms))
 
         while run_transaction(self.cloud.engine, release):
+            pass
+        while run_transaction(self.cloud.engine, lambda session: courier.release_overdue(session, now_ms=later_ms)):
             pass
         if held_minor := self.cloud.read(unreleased_minor):
             self.findings.append(f"{held_minor} stay reserved although nothing can be posted any more")

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from demo.phone import RECORDS_ACCEPTED_S, Phone, PhoneRefusal, load_phone
+from sync.grant_return import GRANT_RETURN
 from sync.keys import Ed25519SigningKey
 from sync.payment_code import PaymentCode
+from sync.refusals import Refusal
 from tests.fakes.signed_world import NOW_MS, SignedWorld
 
 WORLD = SignedWorld()
@@ -93,3 +95,19 @@ def test_two_copies_shown_at_one_moment_sign_one_counter_with_two_contents(phone
     assert (real.serial, real.counter) == (copied.serial, copied.counter)
     assert real.signed_payload() != copied.signed_payload()
     assert show(copy, now_ms=NOW_MS + 2_000).counter > copied.counter
+
+
+def test_a_phone_signs_its_last_word_on_each_grant_and_shows_no_code_of_it_any_more(
+    phone: Phone, tmp_path: Path
+) -> None:
+    codes = [show(phone), show(phone)]
+    learn(phone, posted=(codes[0],))
+    (signed,) = phone.sign_returns(now_ms=NOW_MS)
+    statement = GRANT_RETURN.open(signed, lambda _: phone.grants[0].device_key.public_key)
+    assert not isinstance(statement, Refusal), statement
+    assert statement.content.shown == ((codes[1].counter, 50_00),)
+    assert statement.content.last_counter == codes[1].counter
+    again = load_phone(tmp_path / "phone.json", random_bytes=bytes)
+    assert again.show_code(now_ms=NOW_MS) is PhoneRefusal.NO_GRANT
+    assert again.outstanding_minor == 50_00
+    assert again.sign_returns(now_ms=NOW_MS) == []

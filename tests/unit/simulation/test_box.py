@@ -34,6 +34,7 @@ async def test_an_old_answer_that_is_played_does_not_count_as_heard_and_true_one
         broker=Broker(rng, lambda _kind: None),
         rng=rng,
         show=lambda _box, _sale, _result: None,
+        asked=lambda _box, _sale: None,
     )
     old, true = ("acknowledgement", b"old"), ("acknowledgement", b"true")
     await box.hear(cast(Downlink, downlink), *old)
