@@ -18,7 +18,12 @@ MODULES: Mapping[str, Sequence[str]] = {
     "decoding": ("decode_ms_640", "decode_rate_240px"),
     "terminal_process": ("idle_cpu_percent", "resting_cpu_percent", "terminal_rss_mib", "terminal_cold_start_s"),
     "cloud_ingest": ("ingest_per_s_10k", "ingest_per_s_100k", "drain_flatness"),
-    "cloud_payments": tuple(f"confirmation_p{share}_{at_once}" for at_once in (1, 8, 32) for share in (50, 99)),
+    "cloud_payments": tuple(
+        f"{name}_p{share}_{at_once}"
+        for name in ("confirmation", "authorisation")
+        for at_once in (1, 8, 32)
+        for share in (50, 99)
+    ),
     "cloud_posting": (
         "posting_per_s_at_1m_rows",
         "posting_hot_merchant",

@@ -1,6 +1,7 @@
-"""What an online payment waits for: a confirmation at 1, 8 and 32 at once, beside the same statements without our code.
+"""What an online payment waits for, at 1, 8 and 32 at once, beside the same statements without our code.
 
-Every confirmation is recorded as the statements it sends. They are sent once more by pymysql alone, as many at once,
+A customer's confirmation, and the cloud's decision about what a terminal asks. Each is recorded as the statements it
+sends. They are sent once more by pymysql alone, as many at once,
 to a copy of the database as it was before. So the ratio says what the rules and the session on the way cost; what the
 database costs is on both sides.
 """
@@ -8,9 +9,10 @@ database costs is on both sides.
 import statistics
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -20,12 +22,15 @@ import pymysql
 from pymysql.constants import ER
 from sqlalchemy import Connection, Engine, event
 
-from cloud.payments.states import PaymentStatus
+from cloud.payments.states import AuthorisationOutcome, PaymentStatus
 from cloud.payments.store import OnlinePayment
 from demo.processes import LOOPBACK
+from sync.message import Message
+from sync.online import OnlineRequest
 from tests.benchmarks.cloud_servers import database_server
 from tests.benchmarks.measure import Row
-from tests.fakes.payment_world import Payer, PaymentWorld
+from tests.fakes.online_world import online_world
+from tests.fakes.payment_world import Payer, PaymentWorld, Shop
 from tests.servers.mariadb import MariaDb
 
 AT_ONCE = (1, 8, 32)
@@ -34,10 +39,14 @@ EACH = 12
 """Payments of one payer in one measurement; the first of each payer warms up."""
 SHOPS = 8
 AMOUNT_MINOR = 1_00
+PHONES, EACH_PHONE = 96, 4
+"""After five payments by a phone without the PIN its owner is asked, so many phones pay a few times."""
+PERCENTILES = (50, 99)
 
 COMMIT = "COMMIT"
 Statement = tuple[str, Any]
 Recorded = list[Statement]
+Work = Callable[[], None]
 
 
 class Recorder:
@@ -51,7 +60,7 @@ class Recorder:
     def running(self) -> Iterator[None]:
         """Listen while the block runs."""
         listeners: list[tuple[str, Callable[..., None]]] = [
-            ("before_cursor_execute", self._statement),
+            ("after_cursor_execute", self._statement),
             ("commit", self._commit),
             ("rollback", self._rollback),
         ]
@@ -94,11 +103,11 @@ def _copy(server: MariaDb, source: str, target: str) -> None:
         )
 
 
-def _in_lanes(lanes: Sequence[Sequence[Callable[[], None]]]) -> list[float]:
+def _in_lanes(lanes: Sequence[Sequence[Work]]) -> list[float]:
     """Run the lanes at once, each one's works in their order; answers milliseconds of all but each lane's first."""
     start = threading.Barrier(len(lanes))
 
-    def run(lane: Sequence[Callable[[], None]]) -> list[float]:
+    def run(lane: Sequence[Work]) -> list[float]:
         start.wait()
         took_ms = []
         for work in lane:
@@ -111,26 +120,68 @@ def _in_lanes(lanes: Sequence[Sequence[Callable[[], None]]]) -> list[float]:
         return [each for took_ms in threads.map(run, lanes) for each in took_ms]
 
 
-def _lanes(
-    payments: Sequence[Sequence[Any]], at_once: int, work: Callable[[Any], None]
-) -> list[list[Callable[[], None]]]:
-    """Deal the payers' payments to as many lanes; a payer stays in one, as nobody confirms twice at once."""
-    lanes: list[list[Callable[[], None]]] = [[] for _ in range(at_once)]
-    for number, of_payer in enumerate(payments):
-        lanes[number % at_once].extend(partial(work, each) for each in of_payer)
+def _lanes(works: Sequence[Sequence[Work]], at_once: int) -> list[list[Work]]:
+    """Deal the payers' works to as many lanes; a payer stays in one, as nobody pays twice at once."""
+    lanes: list[list[Work]] = [[] for _ in range(at_once)]
+    for number, of_payer in enumerate(works):
+        lanes[number % at_once].extend(of_payer)
     return lanes
 
 
-def _confirmations(world: PaymentWorld, payers: Sequence[Payer]) -> list[list[tuple[Payer, OnlinePayment]]]:
-    """Let the shops ask every payer for so many payments."""
-    shops = [world.shop(f"Shop {number}") for number in range(SHOPS)]
-    return [
-        [(payer, _asked(world, shops[(number + each) % SHOPS], payer)) for each in range(EACH)]
-        for number, payer in enumerate(payers)
-    ]
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is done in one database, payer by payer, and what is wrong in its books afterwards."""
+
+    engine: Engine
+    works: Sequence[Sequence[Work]]
+    findings: Callable[[], Sequence[object]]
 
 
-def _asked(world: PaymentWorld, shop: Any, payer: Payer) -> OnlinePayment:
+@contextmanager
+def confirmations(folder: Path, url: str) -> Iterator[Scene]:
+    """Customers confirm what shops have asked them for, each with the PIN."""
+    with closing(PaymentWorld(folder, url)) as world:
+        shops = [world.shop(f"Shop {number}") for number in range(SHOPS)]
+        payers = [world.payer(funds_minor=500_00) for _ in range(PAYERS)]
+
+        def confirm(payer: Payer, payment: OnlinePayment) -> None:
+            answer = world.confirm(payer, payment.payment_id)
+            if not isinstance(answer, OnlinePayment) or answer.status is not PaymentStatus.COMPLETED:
+                raise RuntimeError(f"the bench measures confirmations, this was {answer}")
+
+        # The accounts of shops are opened by their first payment, which is not measured.
+        for shop in shops:
+            world.paid(shop, world.payer(), AMOUNT_MINOR)
+        works = [
+            [partial(confirm, payer, _asked(world, shops[(number + each) % SHOPS], payer)) for each in range(EACH)]
+            for number, payer in enumerate(payers)
+        ]
+        yield Scene(world.engine, works, world.findings)
+
+
+@contextmanager
+def authorisations(folder: Path, url: str) -> Iterator[Scene]:
+    """Terminals ask whether small sales by one-way codes are approved, and they are."""
+    with online_world(folder, url) as first:
+        worlds = [first, *(first.another() for _ in range(SHOPS - 1))]
+        boxes = [world.box() for world in worlds]
+
+        def ask(number: int, question: Message[OnlineRequest]) -> None:
+            said = worlds[number].said(boxes[number], question)
+            if said[0] != AuthorisationOutcome.APPROVED:
+                raise RuntimeError(f"the bench measures approvals, this was {said}")
+
+        works = []
+        for number, (world, box) in enumerate(zip(worlds, boxes, strict=True)):
+            ask(number, box.question(world.clouds.phone().code(), AMOUNT_MINOR))
+        for number in range(PHONES):
+            shop, phone = number % SHOPS, first.clouds.phone()
+            questions = [boxes[shop].question(phone.code(), AMOUNT_MINOR) for _ in range(EACH_PHONE)]
+            works.append([partial(ask, shop, question) for question in questions])
+        yield Scene(first.clouds.engine, works, first.payments.findings)
+
+
+def _asked(world: PaymentWorld, shop: Shop, payer: Payer) -> OnlinePayment:
     answer = world.initiate(shop, world.another_code(payer), AMOUNT_MINOR)
     if not isinstance(answer, OnlinePayment):
         raise RuntimeError(f"the bench measures confirmations, this was {answer}")
@@ -178,30 +229,33 @@ class Replayer:
         return made
 
 
-def _measure(server: MariaDb, at_once: int) -> list[Row]:
-    name = f"payments_{at_once}"
-    with tempfile.TemporaryDirectory() as folder:
-        world = PaymentWorld(Path(folder), server.create_database(name))
-        with closing(world):
-            payments = _confirmations(world, [world.payer(funds_minor=500_00) for _ in range(PAYERS)])
-            _copy(server, name, f"{name}_bare")
-            recorder, recorded = Recorder(world.engine), {}
+def _measure(server: MariaDb, name: str, at_once: int) -> list[Row]:
+    database = f"{name}_{at_once}"
+    recorded: list[list[Recorded]] = []
 
-            def confirm(one: tuple[Payer, OnlinePayment]) -> None:
-                payer, payment = one
-                recorded[payment.payment_id] = recorder.begin()
-                answer = world.confirm(payer, payment.payment_id)
-                if not isinstance(answer, OnlinePayment) or answer.status is not PaymentStatus.COMPLETED:
-                    raise RuntimeError(f"the bench measures confirmations, this was {answer}")
+    def record(recorder: Recorder, into: list[Recorded], work: Work) -> None:
+        into.append(recorder.begin())
+        work()
 
-            with recorder.running():
-                ours = _in_lanes(_lanes(payments, at_once, confirm))
-            if findings := world.findings():
-                raise RuntimeError(f"the bench's books are wrong: {findings[:3]}")
-    statements = [[recorded[payment.payment_id] for _, payment in of_payer] for of_payer in payments]
-    with closing(Replayer(server.port, f"{name}_bare")) as replayer:
-        bare = _in_lanes(_lanes(statements, at_once, replayer.send))
-    return [_row(f"confirmation_p50_{at_once}", 50, ours, bare), _row(f"confirmation_p99_{at_once}", 99, ours, bare)]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        SCENES[name](Path(folder), server.create_database(database)) as scene,
+    ):
+        _copy(server, database, f"{database}_bare")
+        recorder = Recorder(scene.engine)
+        works = []
+        for of_payer in scene.works:
+            kept: list[Recorded] = []
+            recorded.append(kept)
+            works.append([partial(record, recorder, kept, work) for work in of_payer])
+        with recorder.running():
+            ours = _in_lanes(_lanes(works, at_once))
+        if findings := scene.findings():
+            raise RuntimeError(f"the bench's books are wrong: {findings[:3]}")
+    with closing(Replayer(server.port, f"{database}_bare")) as replayer:
+        replays = [[partial(replayer.send, statements) for statements in kept] for kept in recorded]
+        bare = _in_lanes(_lanes(replays, at_once))
+    return [_row(f"{name}_p{share}_{at_once}", share, ours, bare) for share in PERCENTILES]
 
 
 def _row(name: str, percentile: int, ours: Sequence[float], bare: Sequence[float]) -> Row:
@@ -209,7 +263,13 @@ def _row(name: str, percentile: int, ours: Sequence[float], bare: Sequence[float
     return Row(name, round(value, 3), "ms", round(beside, 3), round(value / beside, 3))
 
 
+SCENES: Mapping[str, Callable[[Path, str], AbstractContextManager[Scene]]] = {
+    "confirmation": confirmations,
+    "authorisation": authorisations,
+}
+
+
 def rows() -> list[Row]:
     """Measure and return this file's rows."""
     with database_server() as server:
-        return [row for at_once in AT_ONCE for row in _measure(server, at_once)]
+        return [row for name in SCENES for at_once in AT_ONCE for row in _measure(server, name, at_once)]
