@@ -159,7 +159,11 @@ class CloudSettings(BaseSettings):
             # Half a second to import, and most commands ask no Redis.
             from cloud.redis_client import make_connector
 
-            make_connector(url, timeout_s=1.0)
+            try:
+                make_connector(url, timeout_s=1.0)
+            except ValueError:
+                # Its own words may repeat a piece of the password.
+                raise ValueError("is redis://host:port/0, or redis+cluster://host:port,host:port") from None
         return url
 
     @property

@@ -20,7 +20,7 @@ from tests.servers.redis_nodes import RedisNodes
 from tests.stack.servers import serving
 
 SEED = 4711
-PURCHASES = count(30, 1000)
+PURCHASES = count(20, 1000)
 PAYERS, SHOPS = 6, 3
 FUNDS_MINOR = PURCHASES * 30_00 // PAYERS * 9 // 10
 """Nine tenths of what they try to spend: at some point a customer has no money left."""

@@ -15,7 +15,7 @@ from tests.mutants.tree import ROOT, digest_of
 from tests.proof import parts as proof_parts
 from tests.proof.chunks import Part, Result
 from tests.proof.figures import Condition, ended_conditions, figures_of, kinds_table, simulation_conditions
-from tests.proof.parts import CHAOS, MUTANTS_PART, NAMES, SIMULATION, SUITE
+from tests.proof.parts import CHAOS, CLUSTER, MUTANTS_PART, NAMES, SIMULATION, SUITE
 from tests.proof.runner import Runner, TreeChangedError
 from tests.proof.servers import missing_words
 from tests.proof.store import Store
@@ -96,6 +96,8 @@ def _part(name: str, terminal_days: int) -> Part:
             return proof_parts.mutants()
         case proof_parts.CHAOS:
             return proof_parts.chaos()
+        case proof_parts.CLUSTER:
+            return proof_parts.cluster()
         case _:
             return proof_parts.suite(ROOT)
 
@@ -103,7 +105,7 @@ def _part(name: str, terminal_days: int) -> Part:
 def _conditions(
     parts: Sequence[Part], results: Mapping[str, Sequence[Result]], *, terminal_days: int
 ) -> list[Condition]:
-    words = {MUTANTS_PART: "planted bugs caught", CHAOS: "chaos", SUITE: "tests in full"}
+    words = {MUTANTS_PART: "planted bugs caught", CHAOS: "chaos", CLUSTER: "clusters", SUITE: "tests in full"}
     found: list[Condition] = []
     for part in parts:
         if part.name == SIMULATION:

@@ -1,4 +1,4 @@
-"""The parts of this project's proof: simulated worlds, planted bugs, chaos on real processes, and every test in full.
+"""The parts of this project's proof: simulated worlds, planted bugs, chaos, dying nodes, and every test in full.
 
 They come in the order in which they tell something soonest.
 """
@@ -28,8 +28,8 @@ FAILED_CHUNKS_MAX = 4
 CHAOS_MINUTES = 15
 TEST_TIMEOUT_S = 14_400
 
-SIMULATION, MUTANTS_PART, CHAOS, SUITE = "simulation", "mutants", "chaos", "suite"
-NAMES = (SIMULATION, MUTANTS_PART, CHAOS, SUITE)
+SIMULATION, MUTANTS_PART, CHAOS, CLUSTER, SUITE = "simulation", "mutants", "chaos", "cluster", "suite"
+NAMES = (SIMULATION, MUTANTS_PART, CHAOS, CLUSTER, SUITE)
 
 
 def simulation(terminal_days: int) -> Part:
@@ -95,6 +95,12 @@ def chaos() -> Part:
     """Play fifteen minutes of chaos on real processes."""
     command = (sys.executable, "-m", "tests.chaos", "--minutes", str(CHAOS_MINUTES))
     return Part(CHAOS, [Chunk("chaos", f"{CHAOS_MINUTES} minutes of chaos", command)])
+
+
+def cluster() -> Part:
+    """Run the tests of money and cache on a Galera and a Redis Cluster, and kill nodes of both."""
+    command = (sys.executable, "-m", "tests.cluster", "-q")
+    return Part(CLUSTER, [Chunk("cluster", "nodes of clusters die", command)], progress=_last_line)
 
 
 def suite(root: Path) -> Part:

@@ -4,10 +4,11 @@ import os
 import shutil
 from collections.abc import Iterable
 
-from tests.proof.parts import CHAOS, SUITE
+from tests.proof.parts import CHAOS, CLUSTER, SUITE
 
 _NEEDED = {
     CHAOS: ("mariadbd", "mosquitto", "redis-server"),
+    CLUSTER: ("mariadbd", "redis-server"),
     SUITE: ("mariadbd", "mosquitto", "redis-server", "chromium"),
 }
 _SYSTEM_FOLDERS = "/usr/sbin"

@@ -82,9 +82,21 @@ def test_passkeys_are_asked_for_by_pages_of_their_own_domain_only(
         CloudSettings()
 
 
-@pytest.mark.parametrize("name", ["ERROR_WEBHOOK_URL", "LOG_FORMAT", "REQUEST_TIMEOUT_S", "MAIL_SMTP_URL"])
-def test_a_setting_that_is_refused_is_named_and_not_repeated(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv(f"TILLBOX_{name}", "hush")
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("ERROR_WEBHOOK_URL", "hush"),
+        ("LOG_FORMAT", "hush"),
+        ("REQUEST_TIMEOUT_S", "hush"),
+        ("MAIL_SMTP_URL", "hush"),
+        ("REDIS_URL", "redis://:hush/@host:6379/0"),
+        ("REDIS_URL", "redis+cluster://user:hush/@host:1,host:2"),
+    ],
+)
+def test_a_setting_that_is_refused_is_named_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"TILLBOX_{name}", value)
     with pytest.raises(ValidationError) as refused:
         CloudSettings()
     assert name.lower() in str(refused.value)

@@ -102,7 +102,7 @@ def test_exit_code_and_summary_follow_the_conditions(capsys: pytest.CaptureFixtu
     assert conclude([Condition(True, "all is well"), Condition(False, "one is not")], results) == 1
     printed = capsys.readouterr().out
     assert "FAILED  one is not" in printed
-    assert "Left out by --only: mutants, chaos, suite." in printed
+    assert "Left out by --only: mutants, chaos, cluster, suite." in printed
 
 
 def test_seeds_go_on_until_everything_is_enough_but_never_past_twice_the_days() -> None:
