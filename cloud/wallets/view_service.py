@@ -22,10 +22,15 @@ class Reserve:
 
 @dataclass(frozen=True, slots=True)
 class WalletView:
-    """A wallet at one moment, in minor units; ``pending_minor`` is of top-ups that the provider has not decided."""
+    """A wallet at one moment, in minor units.
+
+    ``held_minor`` is promised by approvals that the customer carried to terminals, ``pending_minor`` of top-ups that
+    the provider has not decided.
+    """
 
     wallet: Wallet
     available_minor: int
+    held_minor: int
     reserves: tuple[Reserve, ...]
     pending_minor: int
     spent_today_minor: int
@@ -43,11 +48,13 @@ def view_wallet(session: Session, wallet_id: str, *, now_ms: int) -> WalletView 
     if wallet is None:
         return None
     available = entries.payer_available(wallet_id, wallet.currency)
+    held = entries.payer_held(wallet_id, wallet.currency)
     offline = offline_accounts(session, wallet)
-    balances = read_balances(session, [available, *offline.values()])
+    balances = read_balances(session, [available, held, *offline.values()])
     return WalletView(
         wallet=wallet,
         available_minor=balances[available],
+        held_minor=balances[held],
         reserves=tuple(Reserve(device_id, balances[account]) for device_id, account in offline.items()),
         pending_minor=top_up_store.open_top_ups(session, wallet_id)[1],
         spent_today_minor=spending_store.spent_minor(session, wallet_id, now_ms=now_ms),

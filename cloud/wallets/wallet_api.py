@@ -54,7 +54,10 @@ class ReserveShown(BaseModel):
 
 
 class OwnWallet(BaseModel):
-    """Amounts in minor units. ``daily_left_minor`` is for payments until ``day_ends_ms``; days are UTC's."""
+    """Amounts in minor units; ``held_minor`` is promised to terminals by approvals that were carried to them.
+
+    ``daily_left_minor`` is for payments until ``day_ends_ms``; days are UTC's.
+    """
 
     wallet_id: str
     name: str
@@ -62,6 +65,7 @@ class OwnWallet(BaseModel):
     kyc_verified: bool
     currency: str
     available_minor: int
+    held_minor: int
     offline_minor: int
     pending_minor: int
     reserves: list[ReserveShown]
@@ -213,6 +217,7 @@ def _shown(view: WalletView) -> OwnWallet:
         kyc_verified=view.wallet.kyc_verified,
         currency=view.wallet.currency,
         available_minor=view.available_minor,
+        held_minor=view.held_minor,
         offline_minor=view.offline_minor,
         pending_minor=view.pending_minor,
         reserves=[ReserveShown(device_id=each.device_id, reserve_minor=each.reserve_minor) for each in view.reserves],

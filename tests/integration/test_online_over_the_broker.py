@@ -159,6 +159,7 @@ async def test_grant_code_session_and_courier_from_the_terminals_question_to_its
         body = {"request": shown.to_text(), "pin": PIN}
         carried = await web.ask(payer, "POST", "/me/courier-approvals", body)
         assert (await web.ask(payer, "POST", "/me/courier-approvals", body)).data == carried.data
+        assert (await web.ask(payer, "GET", "/me/wallet")).data["held_minor"] == 60_00
         approval = read_approval(carried.data["approval"])
         assert not isinstance(approval, Refusal)
         now_s = world.clock.now_ms() // 1000
