@@ -135,7 +135,7 @@ async def test_a_declined_sale_says_why_and_what_to_do(
 ) -> None:
     async with shown(counter, browser, size) as page:
         await page.click("#presets button:last-child")
-        assert await page.text("#limit") == "Above 50.00 EUR the payment will be refused."
+        assert await page.text("#limit") == "Above 50.00 EUR it takes network, or the phone to scan first."
         await page.click("#start")
         await page.until(showing("scanning"))
         counter.scanner.show(counter.box.code("alice").to_text())

@@ -63,9 +63,9 @@ export const TEXTS = {
 
   amountFor: (merchant) => `Amount for ${merchant}`,
   moreFindings: (count) => `+${count} more`,
-  limit: (money) => `At most ${money} in one payment.`,
+  limit: (money) => `Without network at most ${money} in one payment.`,
   noLimit: "No payment can be taken now.",
-  overLimit: (money) => `Above ${money} the payment will be refused.`,
+  overLimit: (money) => `Above ${money} it takes network, or the phone to scan first.`,
   queue: (count, money) => (count === 0 ? "nothing" : `${count} · ${money}`),
   roomFor: (money, time) => `${money} · ${time}`,
   salesOfToday: (count, money) => (count === 1 ? `1 sale · ${money}` : `${count} sales · ${money}`),
