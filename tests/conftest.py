@@ -3,6 +3,7 @@
 from hypothesis import settings
 
 from tests.servers.fixtures import (
+    either_database_url,
     galera,
     make_mariadb,
     make_mosquitto,
@@ -19,6 +20,7 @@ from tests.servers.fixtures import (
 )
 
 __all__ = [
+    "either_database_url",
     "galera",
     "make_mariadb",
     "make_mosquitto",

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import Row, and_, select, update
 from sqlalchemy.orm import Session
 
 from cloud.db import insert_new, where_keys
@@ -155,11 +156,14 @@ def find_taken(session: Session, terminal_id: TerminalId, payment_id: PaymentId,
         PAYMENTS.c.from_reserve_minor + PAYMENTS.c.from_available_minor > 0,
     )
     row = session.execute(select(PAYMENTS).where(is_meant)).one_or_none()
-    if row is None:
-        return None
+    return None if row is None else payment_of(row)
+
+
+def payment_of(row: Row[Any]) -> Payment:
+    """Return the payment that stands in a row of ``offline_payments``."""
     return Payment(
-        terminal_id=terminal_id,
-        payment_id=payment_id,
+        terminal_id=TerminalId(row.terminal_id),
+        payment_id=PaymentId(row.payment_id),
         record_hash=row.record_hash,
         merchant_id=MerchantId(row.merchant_id),
         wallet_id=row.wallet_id,

@@ -2,21 +2,20 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from cloud.db import where_keys
 from cloud.fleet.tables import ENROLMENT_ANSWERS
-from cloud.ingest.outcomes import BorneBy, Fault, Outcome
-from cloud.ingest.payment_store import Payment
+from cloud.ingest.outcomes import Fault
+from cloud.ingest.payment_store import Payment, payment_of
 from cloud.ingest.tables import EXCEPTIONS, PAYMENTS
 from cloud.ledger.entries import AccountKind, EntryKind
 from cloud.ledger.tables import ACCOUNTS, JOURNAL_ENTRIES, POSTINGS
 from cloud.payments.claim_store import SpentKey
 from cloud.wallets.tables import GRANTS
-from sync.ids import MerchantId, PaymentId, Serial, TerminalId
+from sync.ids import PaymentId, Serial, TerminalId
 
 CASES_MAX = 1_000
 
@@ -162,26 +161,4 @@ def _cases(session: Session, condition: ColumnElement[bool]) -> list[Case]:
 
 def _payments(session: Session, condition: ColumnElement[bool], *, limit: int | None = None) -> list[Payment]:
     statement = select(PAYMENTS).where(condition).order_by(PAYMENTS.c.received_at_ms.desc(), PAYMENTS.c.record_hash)
-    return [_payment(row) for row in session.execute(statement.limit(limit))]
-
-
-def _payment(row: Row[Any]) -> Payment:
-    return Payment(
-        terminal_id=TerminalId(row.terminal_id),
-        payment_id=PaymentId(row.payment_id),
-        record_hash=row.record_hash,
-        merchant_id=MerchantId(row.merchant_id),
-        wallet_id=row.wallet_id,
-        serial=None if row.serial is None else Serial(row.serial),
-        counter=row.counter,
-        amount_minor=row.amount_minor,
-        currency=row.currency,
-        outcome=Outcome(row.outcome),
-        fault=Fault(row.fault),
-        borne_by=BorneBy(row.borne_by),
-        from_reserve_minor=row.from_reserve_minor,
-        from_available_minor=row.from_available_minor,
-        uncovered_minor=row.uncovered_minor,
-        authorised_at_ms=row.authorised_at_ms,
-        received_at_ms=row.received_at_ms,
-    )
+    return [payment_of(row) for row in session.execute(statement.limit(limit))]

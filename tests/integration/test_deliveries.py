@@ -30,7 +30,6 @@ from tests.fakes.identity_world import integration
 from tests.fakes.payment_web import Web
 from tests.fakes.payment_world import Payer, PaymentWorld, Shop, at_once
 from tests.servers.fixtures import MakeRedis
-from tests.servers.mariadb import MariaDb
 from tests.stack.servers import PATIENCE_S
 
 
@@ -92,19 +91,11 @@ class Desk:
                 deliverer.deliver(each)
 
 
-@pytest.fixture(scope="module", params=["mariadb", "sqlite"])
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaymentWorld]:
-    folder = tmp_path_factory.mktemp("deliveries")
-    if request.param == "sqlite":
-        made = PaymentWorld(folder)
-        yield made
-        made.close()
-        return
-    mariadb: MariaDb = request.getfixturevalue("mariadb")
-    made = PaymentWorld(folder, mariadb.create_database("deliveries"))
+@pytest.fixture(scope="module")
+def world(either_database_url: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaymentWorld]:
+    made = PaymentWorld(tmp_path_factory.mktemp("deliveries"), either_database_url)
     yield made
     made.close()
-    mariadb.drop_database("deliveries")
 
 
 @pytest.fixture

@@ -27,22 +27,13 @@ from sync.record import RecordKind, SignedRecord
 from tests.fakes.cloud_world import FakeBox, FakePhone
 from tests.fakes.identity_world import integration
 from tests.fakes.payment_world import Payer, PaymentWorld, at_once
-from tests.servers.mariadb import MariaDb
 
 
-@pytest.fixture(scope="module", params=["mariadb", "sqlite"])
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaymentWorld]:
-    folder = tmp_path_factory.mktemp("disputes")
-    if request.param == "sqlite":
-        made = PaymentWorld(folder)
-        yield made
-        made.close()
-        return
-    mariadb: MariaDb = request.getfixturevalue("mariadb")
-    made = PaymentWorld(folder, mariadb.create_database("disputes"))
+@pytest.fixture(scope="module")
+def world(either_database_url: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaymentWorld]:
+    made = PaymentWorld(tmp_path_factory.mktemp("disputes"), either_database_url)
     yield made
     made.close()
-    mariadb.drop_database("disputes")
 
 
 def opened(world: PaymentWorld, wallet_id: str, reference: str, *, reason: str = "Not mine") -> object:

@@ -20,23 +20,18 @@ from cloud.identity.tables import ACCESS_TOKENS, ATTEMPTS, LOGIN_ROLES, LOGIN_SE
 from cloud.permissions import Permission, Role, RoleHeld, SignedIn, TokenKind
 from tests.counts import count
 from tests.fakes.identity_world import PASSWORD, PEPPERS, PIN, WRONG, CountingHasher, IdentityWorld
-from tests.servers.mariadb import MariaDb
 
 ADA, OP = "ada@example.org", "op@example.org"
 WALLET = "W000000000001"
 NEW_PASSWORD = "nine other rows"
 
 
-@pytest.fixture(params=["sqlite", "mariadb"], scope="module")
-def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdentityWorld]:
+@pytest.fixture(scope="module")
+def cloud(either_database_url: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IdentityWorld]:
     """One cloud on each database; its clock goes on from test to test."""
-    folder = tmp_path_factory.mktemp("identity")
-    server: MariaDb | None = request.getfixturevalue("mariadb") if request.param == "mariadb" else None
-    made = IdentityWorld(folder, None if server is None else server.create_database("identity"))
+    made = IdentityWorld(tmp_path_factory.mktemp("identity"), either_database_url)
     yield made
     made.close()
-    if server is not None:
-        server.drop_database("identity")
 
 
 @pytest.fixture

@@ -24,24 +24,18 @@ from sync.topics import Topic
 from tests.counts import count
 from tests.fakes.cloud_world import FakePhone
 from tests.fakes.payment_world import TTL_S, Payer, PaymentWorld, Shop, at_once
-from tests.servers.mariadb import MariaDb
 
 R = PaymentRefusal
 ASKED = ["payment_requested"]
 
 
-@pytest.fixture(params=["sqlite", "mariadb"], scope="module")
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaymentWorld]:
+@pytest.fixture(scope="module")
+def world(either_database_url: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaymentWorld]:
     """One cloud on each database; each test makes its own people, and the clock goes on from test to test."""
-    server: MariaDb | None = request.getfixturevalue("mariadb") if request.param == "mariadb" else None
-    made = PaymentWorld(
-        tmp_path_factory.mktemp("payments"), None if server is None else server.create_database("payments")
-    )
+    made = PaymentWorld(tmp_path_factory.mktemp("payments"), either_database_url)
     yield made
     assert made.findings() == []
     made.close()
-    if server is not None:
-        server.drop_database("payments")
 
 
 @pytest.fixture

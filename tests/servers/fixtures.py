@@ -99,6 +99,19 @@ def migrated_mariadb_url(mariadb: MariaDb, migrated_databases: MigratedDatabases
     migrated_databases.give_back(name)
 
 
+@pytest.fixture(params=["sqlite", "mariadb"], scope="module")
+def either_database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """For tests that run on both databases: None for the embedded one, then a migrated one of MariaDB without rows."""
+    if request.param == "sqlite":
+        yield None
+        return
+    server: MariaDb = request.getfixturevalue("mariadb")
+    databases: MigratedDatabases = request.getfixturevalue("migrated_databases")
+    name = databases.take()
+    yield server.url(name)
+    databases.give_back(name)
+
+
 @pytest.fixture
 def make_mariadb(mariadb_template: Path, server_logs: Path) -> Iterator[MakeMariaDb]:
     """Make and start MariaDBs that this test may kill, pause and restart; stopped and removed after it."""
