@@ -99,7 +99,7 @@ class Authoriser:
     async def answer_due(self) -> None:
         """Send every answer that is due."""
         now_ms = self._cloud.clock.now_ms()
-        due = await self._cloud.run(
+        due = await self._cloud.read(
             lambda session: authorisation_store.due_answers(session, now_ms=now_ms, answers_max=ANSWERS_MAX)
         )
         if due:

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cloud.cache import Cache
-from cloud.db import DEFAULT_RETRY, Retry, make_engine, run_transaction
+from cloud.db import DEFAULT_RETRY, Retry, make_engine, run_read, run_transaction
 from cloud.errors import DatabaseError, ProviderSetupError
 from cloud.fleet.publishing import Limits, Publisher
 from cloud.identity.hashing import Hasher
@@ -98,6 +98,10 @@ class Cloud:
         ``work`` may run several times and does nothing twice; raises what it raises, and what the database refuses.
         """
         return await outlast_database(lambda: asyncio.to_thread(self.run_once, work))
+
+    async def read(self, work: Callable[[Session], T]) -> T:
+        """Read one moment off the event loop, waiting as long as the database is away."""
+        return await outlast_database(lambda: asyncio.to_thread(run_read, self.engine, work))
 
     def run_once(self, work: Callable[[Session], T]) -> T:
         """Run a transaction here and now, with bounded retries; raises ``DatabaseError``, too.

@@ -47,12 +47,16 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class IssuedGrant:
-    """What the cloud knows of the grant a code stands on; ``grant`` is what it signed."""
+    """What the cloud knows of the grant a code stands on; ``grant`` is what it signed.
+
+    ``is_live``: it was neither returned nor lost nor denied, of which a box may know nothing.
+    """
 
     wallet_id: str
     device_id: str
     grant: Signed
     denied_since_snapshot: int | None
+    is_live: bool = True
 
 
 @dataclass(frozen=True, slots=True)

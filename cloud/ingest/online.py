@@ -19,6 +19,7 @@ from cloud.ingest.outcomes import Outcome
 from cloud.ingest.posting import Judge, issued_grants
 from cloud.ledger.service import lock_for_posting
 from cloud.merchants.lifecycle import may_take_payments
+from cloud.merchants.store import Merchant
 from cloud.payments import authorisation_store, claim_store, confirmation, drawing, initiation
 from cloud.payments import service as payment_service
 from cloud.payments import store as online_store
@@ -31,9 +32,8 @@ from cloud.payments.states import AuthorisationOutcome, FailureReason, PaymentSt
 from cloud.payments.store import OnlinePayment
 from cloud.sessions.rules import SessionRefusal
 from cloud.wallets import customer_store
-from cloud.wallets import store as wallet_store
 from cloud.wallets.customer_store import Wallet
-from cloud.wallets.reserve import GrantPolicy, GrantStatus, WalletStatus
+from cloud.wallets.reserve import GrantPolicy, WalletStatus
 from sync.ids import TerminalId
 from sync.keys import PublicKey, parse_public_key
 from sync.message import Message
@@ -184,7 +184,7 @@ def _decide(session: Session, case: _Case) -> Authorisation:
         return case.declined(refusal)
     if code.mode is CodeMode.SESSION:
         return _ask_session(session, case, code)
-    return _decide_grant_code(session, case, code)
+    return _decide_grant_code(session, case, code, merchant)
 
 
 def _ask_session(session: Session, case: _Case, code: PaymentCode) -> Authorisation:
@@ -210,12 +210,9 @@ def _ask_session(session: Session, case: _Case, code: PaymentCode) -> Authorisat
     return made
 
 
-def _decide_grant_code(session: Session, case: _Case, code: PaymentCode) -> Authorisation:
+def _decide_grant_code(session: Session, case: _Case, code: PaymentCode, merchant: Merchant) -> Authorisation:
     issued = issued_grants(session, [code.serial]).get(code.serial)
-    grant = wallet_store.grants_by_serial(session, [code.serial]).get(code.serial)
-    is_live = grant is not None and grant.status is GrantStatus.LIVE
-    rules, now_ms = case.terms.judge.rules, case.now_ms
-    reason = judge_grant_code(case.asked, code, issued, rules=rules, is_live=is_live, now_ms=now_ms)
+    reason = judge_grant_code(case.asked, code, issued, rules=case.terms.judge.rules, now_ms=case.now_ms)
     if reason is not None or issued is None:
         return case.declined(reason or OnlineReason.CODE_UNKNOWN)
     wallet = customer_store.wallets_by_id(session, [issued.wallet_id])[issued.wallet_id]
@@ -225,9 +222,10 @@ def _decide_grant_code(session: Session, case: _Case, code: PaymentCode) -> Auth
         # Perhaps by this very sale, whose record came after the first look.
         return _from_claim(session, case) or case.declined(OnlineReason.CODE_USED)
     case = replace(case, made=_of_code(case.made, code))
+    payment = _payment(case, issued, merchant)
     if _needs_customer(session, case, wallet):
-        return _ask_customer(session, case, issued)
-    return _approve(session, case, wallet, issued)
+        return _ask_customer(session, case, payment)
+    return _approve(session, case, wallet, payment)
 
 
 def _of_code(made: Authorisation, code: PaymentCode) -> Authorisation:
@@ -252,39 +250,31 @@ def _needs_customer(session: Session, case: _Case, wallet: Wallet) -> bool:
     return refusal is not None
 
 
-def _ask_customer(session: Session, case: _Case, issued: IssuedGrant) -> Authorisation:
+def _ask_customer(session: Session, case: _Case, payment: OnlinePayment) -> Authorisation:
     """Ask on the customer's phone about a grant's code; what it draws is found when they have answered."""
     if case.made.serial is None or case.made.counter is None:
         raise LedgerInvariantError("a grant's code without serial and counter")
-    confirm_by_ms = case.now_ms + case.terms.rules.confirmation_ttl_s * 1000
     made = replace(
         case.made,
         open_code=case.made.serial + case.made.counter.to_bytes(4, "big"),
-        online_payment_id=case.new_id,
-        answer_until_ms=confirm_by_ms,
+        online_payment_id=payment.payment_id,
+        answer_until_ms=payment.confirm_by_ms,
     )
     if not authorisation_store.open_code(session, made):
         return case.declined(OnlineReason.CODE_USED)
-    payment = _payment(session, case, issued, confirm_by_ms=confirm_by_ms)
     _insert(session, payment, now_ms=case.now_ms)
     return made
 
 
-def _approve(session: Session, case: _Case, wallet: Wallet, issued: IssuedGrant) -> Authorisation:
+def _approve(session: Session, case: _Case, wallet: Wallet, payment: OnlinePayment) -> Authorisation:
     """Post at once what is covered and needs no proof; one round of locks, that of the ledger's accounts."""
     now_ms = case.now_ms
-    payment = replace(
-        _payment(session, case, issued, confirm_by_ms=now_ms),
-        status=PaymentStatus.COMPLETED,
-        confirmed_at_ms=now_ms,
-        completed_at_ms=now_ms,
-    )
     sale = payment_service.sale_of(payment, cause=payment_service.cause_of(payment.payment_id))
-    drawee = Drawee(wallet.wallet_id, issued.device_id, case.made.reserve_limit_minor)
+    drawee = Drawee(wallet.wallet_id, payment.device_id, case.made.reserve_limit_minor)
     locked = lock_for_posting(session, drawing.accounts_to_lock(sale, drawee))
     if _needs_customer(session, case, wallet):
         # A payment posted since the look has made the PIN due.
-        return _ask_customer(session, case, issued)
+        return _ask_customer(session, case, payment)
     split = drawing.split_of(case.amount, drawee, locked)
     refusal = drawing.why_not_affordable(session, wallet, split, now_ms=now_ms)
     if refusal is not None:
@@ -294,7 +284,14 @@ def _approve(session: Session, case: _Case, wallet: Wallet, issued: IssuedGrant)
         return _from_claim(session, case) or case.declined(OnlineReason.PAYMENT_SEEN)
     if taken is not None:
         return case.declined(_REASONS[taken])
-    _insert(session, payment, now_ms=now_ms)
+    paid = replace(
+        payment,
+        status=PaymentStatus.COMPLETED,
+        confirm_by_ms=now_ms,
+        confirmed_at_ms=now_ms,
+        completed_at_ms=now_ms,
+    )
+    _insert(session, paid, now_ms=now_ms)
     drawing.post(session, sale, drawee, split, locked=locked, now_ms=now_ms)
     drawing.count(session, wallet.wallet_id, Proof.ONE_TAP, amount_minor=sale.amount.amount_minor, now_ms=now_ms)
     return replace(
@@ -305,8 +302,7 @@ def _approve(session: Session, case: _Case, wallet: Wallet, issued: IssuedGrant)
     )
 
 
-def _payment(session: Session, case: _Case, issued: IssuedGrant, *, confirm_by_ms: int) -> OnlinePayment:
-    merchant = payment_service.merchant_of(session, case.asked.merchant_id)
+def _payment(case: _Case, issued: IssuedGrant, merchant: Merchant) -> OnlinePayment:
     return OnlinePayment(
         payment_id=case.new_id,
         session_id=None,
@@ -317,7 +313,7 @@ def _payment(session: Session, case: _Case, issued: IssuedGrant, *, confirm_by_m
         currency=case.made.currency,
         commission_ppm=merchant.commission_ppm,
         initiated_at_ms=case.now_ms,
-        confirm_by_ms=confirm_by_ms,
+        confirm_by_ms=case.now_ms + case.terms.rules.confirmation_ttl_s * 1000,
         terminal_id=case.made.terminal_id,
         terminal_payment_id=case.made.payment_id,
         device_id=issued.device_id,

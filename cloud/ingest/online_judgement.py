@@ -42,15 +42,15 @@ def judge_request(asked: Asked, *, now_ms: int) -> PaymentCode | Reason:
 
 
 def judge_grant_code(
-    asked: Asked, code: PaymentCode, issued: IssuedGrant | None, *, rules: Rules, is_live: bool, now_ms: int
+    asked: Asked, code: PaymentCode, issued: IssuedGrant | None, *, rules: Rules, now_ms: int
 ) -> Reason | None:
     """Say why a one-way or two-way code pays nothing, or None; its signatures hold.
 
-    ``is_live``: the grant was neither returned nor lost nor denied. A denial counts at once, whatever boxes were sent.
+    That the grant was returned, lost or denied counts at once, whatever boxes were sent.
     """
     if issued is None or issued.grant.payload != code.signed_grant.payload:
         return OnlineReason.CODE_UNKNOWN
-    if not is_live:
+    if not issued.is_live:
         return Refusal.DENIED_PAYER
     if asked.request.currency != code.grant.currency:
         return Refusal.CURRENCY_MISMATCH

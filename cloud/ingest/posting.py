@@ -33,7 +33,7 @@ from cloud.payments import claim_store, courier_store
 from cloud.payments.authorisation_store import Asking
 from cloud.payments.claim_store import SpentCode, cause_of, content_hash
 from cloud.wallets import customer_service, spending_store, store
-from cloud.wallets.reserve import DenyReason, PinUsage, contradicts
+from cloud.wallets.reserve import DenyReason, GrantStatus, PinUsage, contradicts
 from cloud.wallets.service import convict_devices
 from sync import cbor
 from sync.envelope import decode_signed
@@ -153,7 +153,9 @@ def issued_grants(session: Session, serials: Iterable[Serial]) -> dict[Serial, I
             raise LedgerInvariantError(f"the stored grant {serial.hex()} cannot be read: {signed}")
         denial = denials.get(serial)
         since = None if denial is None else denial.snapshot_version
-        found[serial] = IssuedGrant(grant.wallet_id, grant.device_id, signed, since)
+        found[serial] = IssuedGrant(
+            grant.wallet_id, grant.device_id, signed, since, is_live=grant.status is GrantStatus.LIVE
+        )
     return found
 
 

@@ -4,11 +4,11 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from cloud.ingest.outcomes import Fault, Outcome
+from cloud.payments import claim_store
 from cloud.payments.refusals import PaymentRefusal
 from cloud.payments.rules import Proof
 from cloud.payments.states import FailureReason, PaymentStatus
@@ -21,6 +21,7 @@ from sync.refusals import Refusal
 from tests.fakes.cloud_world import FakeBox, FakePhone
 from tests.fakes.online_world import OnlineWorld, online_world
 from tests.fakes.payment_world import Payer, at_once
+from tests.servers.mariadb import MariaDb
 
 APPROVED = ("approved", "none")
 ASKED = ("asked", "none")
@@ -33,6 +34,13 @@ def declined(reason: OnlineReason | Refusal) -> tuple[str, str]:
 @pytest.fixture(scope="module")
 def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnlineWorld]:
     with online_world(tmp_path_factory.mktemp("city")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def busy_city(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDb) -> Iterator[OnlineWorld]:
+    """A cloud on MariaDB, where many do something at once."""
+    with online_world(tmp_path_factory.mktemp("city"), mariadb.create_database("busy_city")) as made:
         yield made
 
 
@@ -220,6 +228,26 @@ def test_a_record_that_comes_while_the_customer_is_asked_is_the_payment(world: O
     world.assert_explained()
 
 
+@pytest.mark.parametrize("taken", ["payment id", "code"])
+def test_a_yes_to_what_was_taken_by_a_transaction_that_saw_no_question_posts_nothing(
+    world: OnlineWorld, taken: str
+) -> None:
+    box, phone = world.box(), world.clouds.phone()
+    code = phone.code()
+    question = box.question(code, 80_00)
+    answer = world.ask(box, question)
+    if taken == "payment id":
+        claim = (box.terminal_id, question.content.payment_id, bytes(32))
+        assert world.payments.run(lambda session: claim_store.claim_payments(session, [claim])) == [True]
+    else:
+        world.clouds.send(box, box.sale(code, 10_00))
+    earned = world.earned()
+    assert world.confirm(phone.wallet_id, answer.online_payment_id) is PaymentRefusal.NOT_PENDING
+    reason = FailureReason.DECIDED_AT_TERMINAL if taken == "payment id" else FailureReason.CODE_USED
+    assert world.stored(answer.online_payment_id).failure_reason is reason
+    assert world.earned() == earned
+
+
 def test_a_void_while_the_customer_is_asked_ends_it(world: OnlineWorld) -> None:
     box, phone = world.box(), world.clouds.phone()
     question = box.question(phone.code(), 80_00)
@@ -314,44 +342,44 @@ def test_a_void_of_what_was_refunded_in_part_is_for_a_person(world: OnlineWorld)
     assert (world.earned(), world.exceptions()) == (10_00, [Fault.VOID_NOT_COVERED.value])
 
 
-def test_fifty_questions_about_one_payment_at_once_are_one_debit(tmp_path: Path, mariadb_url: str) -> None:
-    with online_world(tmp_path, mariadb_url) as world:
-        box, phone = world.box(), world.clouds.phone()
-        question = box.question(phone.code(), 12_50)
-        start = threading.Barrier(10)
+def test_fifty_questions_about_one_payment_at_once_are_one_debit(busy_city: OnlineWorld) -> None:
+    world = busy_city.another()
+    box, phone = world.box(), world.clouds.phone()
+    question = box.question(phone.code(), 12_50)
+    start = threading.Barrier(10)
 
-        def ask_often(_: int) -> set[tuple[str, str]]:
-            start.wait()
-            return {world.said(box, question) for _ in range(5)}
+    def ask_often(_: int) -> set[tuple[str, str]]:
+        start.wait()
+        return {world.said(box, question) for _ in range(5)}
 
-        with ThreadPoolExecutor(10) as threads:
-            said = set().union(*threads.map(ask_often, range(10)))
-        assert said == {APPROVED}
-        assert (world.earned(), world.money(phone)) == (12_50, (300_00, 187_50, 0))
-        world.assert_explained()
-
-
-def test_one_session_offered_to_two_terminals_at_once_is_one_payment(tmp_path: Path, mariadb_url: str) -> None:
-    with online_world(tmp_path, mariadb_url) as world:
-        boxes, payer = (world.box(), world.box()), world.payments.payer()
-        code = session_code(world, payer)
-
-        def ask(box: FakeBox) -> tuple[str, str]:
-            return world.said(box, box.question(code, 5_00))
-
-        said = at_once([lambda box=box: ask(box) for box in boxes])  # type: ignore[misc]
-        assert sorted(said) == [ASKED, declined(OnlineReason.SESSION_TAKEN)]
+    with ThreadPoolExecutor(10) as threads:
+        said = set().union(*threads.map(ask_often, range(10)))
+    assert said == {APPROVED}
+    assert (world.earned(), world.money(phone)) == (12_50, (300_00, 187_50, 0))
+    world.assert_explained()
 
 
-def test_question_record_and_void_at_once_leave_nothing_behind(tmp_path: Path, mariadb_url: str) -> None:
-    with online_world(tmp_path, mariadb_url) as world:
-        box, phone = world.box(), world.clouds.phone()
-        question = box.question(phone.code(), 12_50)
-        sale, void = box.sale_of(question), box.void(question.content.payment_id)
-        at_once([lambda: str(world.ask(box, question)), lambda: str(world.clouds.send(box, sale, void))])
-        assert (world.earned(), world.money(phone)) == (0, (300_00, 200_00, 0))
-        assert world.said(box, question) == declined(OnlineReason.PAYMENT_VOIDED)
-        world.assert_explained()
+def test_one_session_offered_to_two_terminals_at_once_is_one_payment(busy_city: OnlineWorld) -> None:
+    world = busy_city.another()
+    boxes, payer = (world.box(), world.box()), world.payments.payer()
+    code = session_code(world, payer)
+
+    def ask(box: FakeBox) -> tuple[str, str]:
+        return world.said(box, box.question(code, 5_00))
+
+    said = at_once([lambda box=box: ask(box) for box in boxes])  # type: ignore[misc]
+    assert sorted(said) == [ASKED, declined(OnlineReason.SESSION_TAKEN)]
+
+
+def test_question_record_and_void_at_once_leave_nothing_behind(busy_city: OnlineWorld) -> None:
+    world = busy_city.another()
+    box, phone = world.box(), world.clouds.phone()
+    question = box.question(phone.code(), 12_50)
+    sale, void = box.sale_of(question), box.void(question.content.payment_id)
+    at_once([lambda: str(world.ask(box, question)), lambda: str(world.clouds.send(box, sale, void))])
+    assert (world.earned(), world.money(phone)) == (0, (300_00, 200_00, 0))
+    assert world.said(box, question) == declined(OnlineReason.PAYMENT_VOIDED)
+    world.assert_explained()
 
 
 def test_a_code_approved_online_and_signed_anew_for_another_box_convicts_with_both_records(world: OnlineWorld) -> None:

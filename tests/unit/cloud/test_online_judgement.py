@@ -46,24 +46,24 @@ def test_terminal_and_time_are_looked_at_first(question: Asked, expected: object
 
 
 @pytest.mark.parametrize(
-    ("now_s", "issued", "is_live", "currency", "expected"),
+    ("now_s", "issued", "currency", "expected"),
     [
-        (NOW_S, ISSUED, True, "EUR", None),
-        (NOW_S + 60, ISSUED, True, "EUR", None),
-        (NOW_S + 61, ISSUED, True, "EUR", Refusal.CODE_EXPIRED),
-        (NOW_S - 30, ISSUED, True, "EUR", None),
-        (NOW_S - 31, ISSUED, True, "EUR", Refusal.CODE_FROM_FUTURE),
-        (NOW_S, None, True, "EUR", OnlineReason.CODE_UNKNOWN),
-        (NOW_S, replace(ISSUED, grant=WORLD.phone("bob").grant.signed), True, "EUR", OnlineReason.CODE_UNKNOWN),
-        (NOW_S, ISSUED, False, "EUR", Refusal.DENIED_PAYER),
-        (NOW_S, ISSUED, True, "USD", Refusal.CURRENCY_MISMATCH),
+        (NOW_S, ISSUED, "EUR", None),
+        (NOW_S + 60, ISSUED, "EUR", None),
+        (NOW_S + 61, ISSUED, "EUR", Refusal.CODE_EXPIRED),
+        (NOW_S - 30, ISSUED, "EUR", None),
+        (NOW_S - 31, ISSUED, "EUR", Refusal.CODE_FROM_FUTURE),
+        (NOW_S, None, "EUR", OnlineReason.CODE_UNKNOWN),
+        (NOW_S, replace(ISSUED, grant=WORLD.phone("bob").grant.signed), "EUR", OnlineReason.CODE_UNKNOWN),
+        (NOW_S, replace(ISSUED, is_live=False), "EUR", Refusal.DENIED_PAYER),
+        (NOW_S, ISSUED, "USD", Refusal.CURRENCY_MISMATCH),
     ],
 )
 def test_a_grants_code_is_fresh_issued_and_alive(
-    now_s: int, issued: IssuedGrant | None, is_live: bool, currency: str, expected: object
+    now_s: int, issued: IssuedGrant | None, currency: str, expected: object
 ) -> None:
     question = asked(currency=currency)
-    assert judge_grant_code(question, ONE_WAY, issued, rules=RULES, is_live=is_live, now_ms=now_s * 1000) == expected
+    assert judge_grant_code(question, ONE_WAY, issued, rules=RULES, now_ms=now_s * 1000) == expected
 
 
 SHOWN = BOX.request(amount_minor=42_00)
@@ -88,7 +88,7 @@ def test_a_two_way_code_answers_one_request_of_this_terminal(
     changes: dict[str, Any], now_s: int, expected: object
 ) -> None:
     question = asked(TWO_WAY, **(RIGHT | changes))
-    assert judge_grant_code(question, TWO_WAY, ISSUED, rules=RULES, is_live=True, now_ms=now_s * 1000) == expected
+    assert judge_grant_code(question, TWO_WAY, ISSUED, rules=RULES, now_ms=now_s * 1000) == expected
 
 
 def test_the_reserve_gives_what_the_phone_has_counted() -> None:
