@@ -165,8 +165,7 @@ class Authoriser:
         await self._believe_grant_time(code)
         if self._questions is not None and self._is_link_up():
             return await self._ask_first(products, code, self._questions, tell)
-        around = self._look_around(products.sale, code, draw=self._draw())
-        return await self._sell(products, code, partial(self._decide, products, code, around, Reason(0)))
+        return await self._sell(products, code, partial(self._decide, products, code, Reason(0)), draw=self._draw())
 
     async def _believe_grant_time(self, code: PaymentCode) -> None:
         """A verified grant was issued before now, so it bounds the clock from below (protocol §7)."""
@@ -210,10 +209,8 @@ class Authoriser:
             word = await questions.final_word(question, tell, can_fall_back=isinstance(alone, Approved))
         match word:
             case WaitEnd.SILENCE:
-                around = self._look_around(sale, code, draw=draw)
-                return await self._sell(
-                    products, code, partial(self._decide, products, code, around, Reason.ONLINE_ASKED)
-                )
+                decide_alone = partial(self._decide, products, code, Reason.ONLINE_ASKED)
+                return await self._sell(products, code, decide_alone, draw=draw)
             case WaitEnd():
                 products.ended = ResultKind.CANCELLED if word is WaitEnd.CANCELLED else ResultKind.TIMED_OUT
                 return None
@@ -249,22 +246,28 @@ class Authoriser:
         return await self._sell_approved(products, None, approval.encode())
 
     async def _sell_approved(self, products: Authorisation, code: PaymentCode | None, approval: bytes) -> Why | None:
-        around = self._look_around(products.sale, code, draw=self._draw())
-        return await self._sell(products, code, partial(self._decide_approved, products, code, around, approval))
+        decide_on = partial(self._decide_approved, products, code, approval)
+        return await self._sell(products, code, decide_on, draw=self._draw())
 
     async def _sell(
         self,
         products: Authorisation,
         code: PaymentCode | None,
-        decide_on: Callable[[CodeStanding], Callable[[], OutboxEntry] | None],
+        decide_on: Callable[[Surroundings, CodeStanding], Callable[[], OutboxEntry] | None],
+        *,
+        draw: int,
     ) -> Why | None:
-        """Decide, sign and store in one hop and transaction of the outbox, which closes an open sale besides."""
+        """Decide, sign and store in one hop and transaction of the outbox, which closes an open sale besides.
+
+        The clock is read in turn: a step of it that is recorded meanwhile would else stand before an earlier time.
+        """
         payment_id = products.sale.payment_id
         async with self._one_at_a_time:
+            around = self._look_around(products.sale, code, draw=draw)
             outcome = await self._outbox.sell(
                 code.serial if code else Serial(b""),
                 code.counter if code else 0,
-                decide=decide_on,
+                decide=partial(decide_on, around),
                 min_free_bytes=self._free_bytes_min,
                 closes=payment_id if self.open_sales.is_open(payment_id) else None,
             )
@@ -293,8 +296,8 @@ class Authoriser:
         self,
         products: Authorisation,
         code: PaymentCode,
-        around: Surroundings,
         asked: Reason,
+        around: Surroundings,
         standing: CodeStanding,
     ) -> Callable[[], OutboxEntry] | None:
         """Decide on how things stand; what is approved is signed once the card is sure to take it.
@@ -312,8 +315,8 @@ class Authoriser:
         self,
         products: Authorisation,
         code: PaymentCode | None,
-        around: Surroundings,
         approval: bytes,
+        around: Surroundings,
         standing: CodeStanding,
     ) -> Callable[[], OutboxEntry] | None:
         """Decide on a sale with the cloud's yes in hand; as ``_decide``."""

@@ -183,7 +183,7 @@ def _add_sales(api: FastAPI, desk: Desk) -> None:
 
     @api.post("/v1/sales/{payment_id}/cancel", status_code=202)
     async def cancel_sale(payment_id: Annotated[str, Path(pattern=PAYMENT_ID_PATTERN)]) -> dict[str, Any]:
-        """Ask to cancel; a sale that is being decided can no longer be cancelled."""
+        """Ask to cancel; a sale that the box is deciding cannot be, one that waits for cloud or customer can."""
         await desk.terminal.cancel_sale(PaymentId(bytes.fromhex(payment_id)))
         return {"payment_id": payment_id}
 

@@ -205,3 +205,40 @@ async def test_a_sale_is_decided_under_the_lists_it_began_with_and_names_them(su
         assert (products.record.content.snapshot_version, products.record.content.policy_version) == (1, 1)
         box.outbox.meddle = lambda: None
         assert (await box.authorise(1_00, box.code("alice"))).refusal is Refusal.DENIED_PAYER
+
+
+class HeldUpOutbox(Outbox):
+    """An outbox that stores no notice before the test says so."""
+
+    asked: asyncio.Event
+    go_on: asyncio.Event
+
+    async def append(self, entry: OutboxEntry) -> AppendOutcome:
+        self.asked.set()
+        await self.go_on.wait()
+        return await super().append(entry)
+
+
+async def test_a_sale_that_meets_a_step_of_the_clock_does_not_stand_behind_it_with_an_earlier_time(
+    surroundings: EdgeWorld,
+) -> None:
+    """The cloud takes a record whose time runs back without a ``clock_set`` for forged."""
+    async with surroundings.running(outbox_class=HeldUpOutbox) as box:
+        assert isinstance(box.outbox, HeldUpOutbox)
+        box.outbox.asked, box.outbox.go_on = asyncio.Event(), asyncio.Event()
+        # Good at both times: as old as a code may be once the clock has been set.
+        code = box.code("alice")
+        setting = asyncio.create_task(box.authoriser.set_clock(box.clock.now_ms() + 60_500, round_trip_ms=0))
+        await box.outbox.asked.wait()
+        selling = asyncio.create_task(box.authorise(1_00, code))
+        await asyncio.sleep(0)
+        box.outbox.go_on.set()
+        await setting
+        products = await selling
+        assert products.is_approved, products.refusal
+        set_at, sold_at = await _times(box)
+        assert sold_at >= set_at
+
+
+async def _times(box: RunningBox) -> list[int]:
+    return [row.authorised_at_ms for row in reversed(await box.outbox.history(limit=10))]
