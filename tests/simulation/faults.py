@@ -253,6 +253,18 @@ def _honest(world: World) -> CustomerPhone | None:
     return world.rng.choice(phones) if phones else None
 
 
+def _with_open_codes(world: World) -> CustomerPhone | None:
+    """Choose the honest phone that was the last to show something: it is likely to be on its way still."""
+    now_ms = world.clock.now_ms()
+    phones = [
+        each
+        for each in world.phones
+        if each.honesty is Honesty.HONEST and not each.is_lost and each.phone.outstanding_minor
+        if not each.needs_grant(now_ms)
+    ]
+    return max(phones, key=lambda each: each.last_shown_s, default=None)
+
+
 def _copied(world: World, phone: CustomerPhone, *, hides: bool) -> Thief:
     world.oracle.copied_ms.setdefault(phone.customer.device_id, world.clock.now_ms())
     return clone(phone, random_bytes=world.rng.randbytes, hides=hides)
@@ -296,8 +308,8 @@ async def _phone_lost(world: World) -> None:
 
 async def _grants_returned(world: World) -> None:
     """Somebody wants the reserve back; the codes that are on their way are paid out of what stays of it."""
-    phone = _honest(world)
-    if phone is None or phone.needs_grant(world.clock.now_ms()):
+    phone = _with_open_codes(world)
+    if phone is None:
         return
     world.count("grants_returned")
     is_answer_lost = world.rng.random() < 0.3
@@ -307,9 +319,8 @@ async def _grants_returned(world: World) -> None:
 
 async def _false_return(world: World) -> None:
     """Somebody says that nothing was shown, gets the reserve back, and goes on paying by what was returned."""
-    phone = _honest(world)
-    now_ms = world.clock.now_ms()
-    if phone is None or phone.needs_grant(now_ms) or not phone.phone.outstanding_minor:
+    phone, now_ms = _with_open_codes(world), world.clock.now_ms()
+    if phone is None:
         return
     world.count("false_return")
     world.oracle.copied_ms.setdefault(phone.customer.device_id, 0)

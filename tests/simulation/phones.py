@@ -122,6 +122,12 @@ class CustomerPhone:
 
         return await cloud.run(work)
 
+    @property
+    def last_shown_s(self) -> int:
+        """When it has shown its last code by its newest grant."""
+        held = self.phone.grants[-1]
+        return held.grant.issued_s + held.last_counter
+
     def needs_grant(self, now_ms: int) -> bool:
         """Whether it holds none that it may show codes by for long."""
         if not self.phone.grants or self.phone.grants[-1].is_returned:
