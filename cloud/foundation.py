@@ -106,7 +106,7 @@ class Cloud:
 
     async def read(self, work: Callable[[Session], T]) -> T:
         """Read one moment off the event loop, waiting as long as the database is away."""
-        return await outlast_database(lambda: asyncio.to_thread(run_read, self.engine, work))
+        return await outlast_database(lambda: asyncio.to_thread(run_read, self.engine, work, retry=self.retry))
 
     def run_once(self, work: Callable[[Session], T]) -> T:
         """Run a transaction here and now, with bounded retries; raises ``DatabaseError``, too.

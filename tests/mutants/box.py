@@ -67,7 +67,7 @@ BOX = (
                 "            return outcome\n\n"
                 "        appended: list[OutboxEntry] = []\n"
                 "        outcome = self._write(body)\n"
-                "        if outcome is AppendOutcome.APPENDED:\n"
+                "        if outcome is AppendOutcome.APPENDED and appended[-1].serial:\n"
                 "            self._write(lambda: self._run(_MARK_SPENT, _values_of(appended[-1])))\n"
                 "        return outcome\n\n"
                 "    def open_sale(",

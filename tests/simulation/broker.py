@@ -5,8 +5,9 @@ session, so that a message for somebody who is away is gone.
 """
 
 import asyncio
+import inspect
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 
 from edge.publisher import SendFailed
@@ -83,7 +84,7 @@ class Broker:
         self._retained: dict[str, bytes] = {}
         self._lines: dict[str, Line] = {}
         self._workers: list[WorkerSeat] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Coroutine[None, None, None]] = {}
         self.weather = Weather()
         self.is_away = False
 
@@ -216,19 +217,21 @@ class Broker:
         content[self._rng.randrange(len(content))] ^= 1 << self._rng.randrange(8)
         return bytes(content)
 
-    def _later(self, delay_s: float, what: Awaitable[None]) -> None:
+    def _later(self, delay_s: float, what: Coroutine[None, None, None]) -> None:
         async def wait() -> None:
             await asyncio.sleep(delay_s)
             await what
 
         task = asyncio.create_task(wait())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = what
+        task.add_done_callback(self._tasks.pop)
 
     def close(self) -> None:
         """End what is under way."""
-        for task in self._tasks:
+        for task, what in self._tasks.items():
             task.cancel()
+            if inspect.getcoroutinestate(what) == inspect.CORO_CREATED:
+                what.close()
 
 
 class WorkerSeat:

@@ -315,11 +315,25 @@ class World:
             self.findings.append(f"{held_minor} stay reserved although nothing can be posted any more")
 
     def ledger_hash(self) -> str:
-        """Say in one line what the books hold: two runs of one seed must agree."""
+        """Say in one line what the books hold: two runs of one seed must agree.
+
+        A record may carry the terminal's certificate, whose ECDSA signature is another one each time it is made, so
+        that times and amounts stand for the records' own hashes.
+        """
 
         def rows(session: Session) -> list[str]:
             accounts = select(ACCOUNTS.c.kind, ACCOUNTS.c.owner, ACCOUNTS.c.balance_minor, ACCOUNTS.c.postings_count)
-            payments = select(PAYMENTS.c.terminal_id, PAYMENTS.c.payment_id, PAYMENTS.c.record_hash, PAYMENTS.c.outcome)
+            of_payment = PAYMENTS.c
+            payments = select(
+                of_payment.terminal_id,
+                of_payment.payment_id,
+                of_payment.outcome,
+                of_payment.amount_minor,
+                of_payment.from_reserve_minor,
+                of_payment.uncovered_minor,
+                of_payment.authorised_at_ms,
+                of_payment.received_at_ms,
+            )
             return sorted(repr(tuple(row)) for query in (accounts, payments) for row in session.execute(query))
 
         return hashlib.sha256("\n".join(self.cloud.read(rows)).encode()).hexdigest()[:16]
