@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from cloud.db import (
     Retry,
+    Vault,
     insert_new,
     make_engine,
     run_read,
@@ -62,7 +63,7 @@ def engine(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iter
     else:
         url = f"sqlite:///{tmp_path / 'cloud.sqlite3'}"
         migrate(url)
-    made = make_engine(url)
+    made = make_engine(url, vault=Vault({1: bytes(range(32))}))
     yield made
     made.dispose()
 
