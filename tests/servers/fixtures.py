@@ -11,7 +11,7 @@ the Redis that they share is a Redis Cluster, so that the same tests say whether
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import count
+from itertools import count as numbers
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ import pytest
 from cloud.redis_client import RedisClient, make_connector
 from demo.processes import find_program
 from demo.servers import Mosquitto, Redis, TlsFiles
+from tests.counts import count
 from tests.servers.galera import Galera
 from tests.servers.mariadb import MariaDb, make_template, server_folder
 from tests.servers.migrated import MigratedDatabases
@@ -28,7 +29,7 @@ MakeMariaDb = Callable[[], MariaDb]
 MakeRedis = Callable[[], Redis]
 MakeMosquitto = Callable[..., Mosquitto]
 
-_numbers = count(1)
+_numbers = numbers(1)
 
 
 @pytest.fixture(scope="session")
@@ -99,9 +100,9 @@ def migrated_mariadb_url(mariadb: MariaDb, migrated_databases: MigratedDatabases
     migrated_databases.give_back(name)
 
 
-@pytest.fixture(params=["sqlite", "mariadb"], scope="module")
+@pytest.fixture(params=["mariadb", "sqlite"][: count(reduced=1, full=2)], scope="module")
 def either_database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
-    """For tests that run on both databases: None for the embedded one, then a migrated one of MariaDB without rows."""
+    """A migrated database of MariaDB without rows, and for proof None, too: the embedded one, which others run on."""
     if request.param == "sqlite":
         yield None
         return
