@@ -6,7 +6,8 @@
 MAKEFLAGS += --no-print-directory
 
 run := .venv/bin/python -m
-pytest := $(run) pytest -n 2 --dist worksteal
+# Three workers on two cores: a quarter of their time tests wait for the servers that they have started.
+pytest := $(run) pytest -n 3 --dist worksteal
 
 .PHONY: help setup servers demo test test-unit test-cluster lint bench chaos mutants proof lock clean
 
