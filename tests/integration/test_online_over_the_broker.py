@@ -207,5 +207,6 @@ async def test_a_question_of_another_terminal_or_key_is_not_answered(
         await shop.publish(topic(AUTHORISE, shop.box.terminal_id), b"no message at all")
         await shop.ask(good)
         await shop.told(good, OnlineOutcome.APPROVED)
-        assert [answer.payment_id for answer in shop.heard] == [good.content.payment_id]
+        # One answer may come twice: what was not noted as sent is sent again.
+        assert {answer.payment_id for answer in shop.heard} == {good.content.payment_id}
     assert world.earned() == 1_00
